@@ -44,6 +44,7 @@ test: setup ## the whole test suite
 
 thorough: setup ## what takes minutes each, and property tests with many examples: about an hour
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m 'thorough or property' --hypothesis-profile many
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m 'not thorough' --homes shared tests/loop tests/stages  # one model's loop in a bucket, on PostgreSQL
 
 unit: setup ## the domain's tests only, in seconds
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -q tests/unit

@@ -18,14 +18,29 @@ WORKER_FAULTS = (
         ("faults/test_cut_off.py:test_another_worker_takes_over_and_the_first_records_nothing_more",),
     ),
     Fault(
+        "a worker cut off from the object store in the middle",
+        "it stops with an error after its tries, and another does the work",
+        ("faults/test_cut_off.py:test_a_worker_cut_off_from_the_object_store_stops_and_another_does_its_work",),
+    ),
+    Fault(
+        "an object store that refuses for its load, is slow, or lists late",
+        "requests are repeated up to a bound; decisions and predictions equal those of a folder",
+        (
+            "loop/test_object_store.py:test_they_are_over_a_change_of_the_world_in_a_store_with_faults",
+            "adapters/test_files.py:test_what_is_put_is_there_whole_and_listed_until_it_is_deleted",
+            "adapters/test_files.py:test_a_store_that_stays_busy_is_unavailable_and_nothing_is_half_written",
+        ),
+    ),
+    Fault(
         "a session lock lost without its holder's notice",
         "its transactions are refused once another holds the lock",
         ("adapters/test_lock.py:test_a_holder_that_lost_its_lock_records_nothing_after_the_next_one_began",),
     ),
     Fault(
         "a worker's clock is wrong",
-        "moments for retention and expiry come from the database's clock",
+        "batches are ordered by number, moments come from the database's clock",
         (
+            "faults/test_workers.py:test_a_worker_with_a_wrong_clock_changes_nothing",
             "adapters/test_marks.py:test_a_home_on_postgresql_goes_by_its_clock",
             "adapters/test_marks.py:test_the_first_look_marks_and_a_late_second_one_removes",
         ),
@@ -52,11 +67,20 @@ WORKER_FAULTS = (
         ),
     ),
     Fault(
+        "a move of a home killed in the middle",
+        "the new home does not count, and the same command completes it",
+        (
+            "upkeep/test_move.py:test_a_move_that_is_killed_can_be_repeated",
+            "upkeep/test_move_places.py:test_a_move_that_is_killed_does_not_count_and_can_be_repeated",
+        ),
+    ),
+    Fault(
         "a move of a home that fails, or begins while a run is at work",
         "the old home stays open, nothing is deleted",
         (
             "upkeep/test_move.py:test_a_home_in_which_something_is_at_work_stays",
             "upkeep/test_move.py:test_a_move_that_fails_leaves_the_old_home_open",
+            "upkeep/test_move_places.py:test_a_copy_that_is_not_equal_is_noticed_and_the_old_home_stays_open",
         ),
     ),
 )

@@ -45,6 +45,15 @@ settings.register_profile("few", settings.get_profile("many"), max_examples=15, 
 settings.load_profile("few")
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--homes",
+        choices=["folder", "shared"],
+        default="folder",
+        help="where stories have their homes: each in a folder, or in a bucket of a local S3 server, on PostgreSQL",
+    )
+
+
 def _turn(item):
     """What starts servers comes first, because it waits while others compute, and what takes moments fills up the end."""
     path = str(item.path)
@@ -52,9 +61,11 @@ def _turn(item):
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """Marks the property tests, and what is thorough as slow."""
+def pytest_collection_modifyitems(config, items):
+    """Marks the property tests, and what is thorough as slow; with shared homes, keeps those of stories that can have one."""
     items.sort(key=_turn)
+    if config.getoption("homes") == "shared":
+        items[:] = [item for item in items if not item.get_closest_marker("in_a_folder") and _tells_a_story(item.path)]
     for item in items:
         if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
             item.add_marker("property")
@@ -67,6 +78,11 @@ class Files(LoadFileScheduling):
 
     def _split_scope(self, nodeid):
         return _share_of(super()._split_scope(nodeid))
+
+
+@cache
+def _tells_a_story(file):
+    return "Story(" in file.read_text(encoding="utf-8")
 
 
 @cache
@@ -116,6 +132,20 @@ def postgres_server():
     """The URL of the first database of a PostgreSQL that serves all tests."""
     with postgres.running() as url:
         yield url
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _homes_of_stories(request):
+    """With `--homes shared`: the homes of stories are in a bucket, on PostgreSQL."""
+    if request.config.getoption("homes") == "folder":
+        yield
+        return
+    from tests import shared, story
+
+    with shared.running(request.getfixturevalue("postgres_server")) as homes:
+        story.SHARED.append(homes)
+        yield
+        story.SHARED.clear()
 
 
 @pytest.fixture

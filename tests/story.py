@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -23,6 +24,9 @@ from trueup.loop import steps
 from trueup.loop.turn import cycle
 from trueup.model import Model
 
+if TYPE_CHECKING:
+    from tests.shared import SharedHomes
+
 # Little data makes a refit move far; that is not what is looked at here.
 CONFIG = streams.CONFIG.replace("resamples: 500", "resamples: 300").replace(
     "  min_new_days: 6\n", "  min_new_days: 6\n  max_refit_shift: 1\n"
@@ -31,6 +35,7 @@ CONFIG = streams.CONFIG.replace("resamples: 500", "resamples: 300").replace(
 PLAIN = CONFIG.replace("  history:\n    - {name: rate, by: [group], windows: [7 days]}\n", "")
 
 OPENED: list[Home] = []  # those of a test are closed after it
+SHARED: list[SharedHomes] = []  # where stories have their homes with `pytest --homes shared`; else in folders
 
 
 class Story:
@@ -40,7 +45,8 @@ class Story:
 
     def __init__(self, folder: Path, frame: pd.DataFrame, config: str = PLAIN, **places: object) -> None:
         """With `places`, the home and its databases lie elsewhere (settings)."""
-        self.folder, self.frame, self.places = folder, frame, places
+        self.folder, self.frame = folder, frame
+        self.places = places or (SHARED[0].new(folder) if SHARED else {})
         self.configs = streams.write(folder, frame, config)
         self.open()
 
@@ -76,13 +82,13 @@ class Story:
     def branch(self, folder: Path) -> Story:
         """A copy to go on with. Its models still lie in the first home, where they are only read."""
         shutil.copytree(self.folder, folder, dirs_exist_ok=True)
-        return Story.at(folder, self.frame)
+        return Story.at(folder, self.frame, **(SHARED[0].copied(dict(self.places), folder) if SHARED else {}))
 
     @classmethod
-    def at(cls, folder: Path, frame: pd.DataFrame) -> Story:
-        """The story in a folder, as another process would find it."""
+    def at(cls, folder: Path, frame: pd.DataFrame, **places: object) -> Story:
+        """The story in a folder, as another process would find it; with `places` as for a new one."""
         other = object.__new__(cls)
-        other.folder, other.frame, other.configs = folder, frame, folder / "configs"
+        other.folder, other.frame, other.configs, other.places = folder, frame, folder / "configs", places
         other.open()
         return other
 
@@ -106,7 +112,9 @@ class Story:
             ],
             "landed": [b.sequence for d in ("toy/rows", "toy/labels") for b in store.batches(d)],
             "predictions": [len(self.predictions(w)) for w in range(20)],
-            "files": sorted(str(p.relative_to(self.folder)) for p in self.folder.rglob("*.parquet")),
+            "files": sorted(e.key for folder in ("batches", "predictions") for e in self.home.files.listed(folder))
+            if SHARED
+            else sorted(str(p.relative_to(self.folder)) for p in self.folder.rglob("*.parquet")),
         }
 
 

@@ -31,6 +31,16 @@ POINTS = {
     "run.announced": "what a run has found is announced, and its batches do not count as handled",
 }
 
+# Those of `trueup move`.
+POINTS_OF_MOVE = {
+    "move.begun": "the new home is marked as arriving, and the old one is open",
+    "move.file": "a file is at the new place, others are not",
+    "move.files": "all files are copied, no rows are",
+    "move.loaded": "the new databases have all rows, and the folder has no name yet",
+    "move.verified": "the new home is verified, and does not count",
+    "move.arrived": "the new home counts, and the old one is closed",
+}
+
 
 def reach(point: str) -> None:
     """Die here if the environment names this point."""

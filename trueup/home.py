@@ -63,8 +63,9 @@ def _wall_clock() -> datetime:
     return datetime.now(UTC)
 
 
-def identity_of(database: sa.URL, home: Path, *, keep: bool = True) -> str:
+def identity_of(url: str | sa.URL, home: Path, *, keep: bool = True) -> str:
     """A unique name of a home's database: for PostgreSQL its place, else an id in the home."""
+    database = sa.make_url(url)
     if database.get_backend_name() == "postgresql":
         return digest_of([database.host, database.port, database.database, dict(database.query)])[:32]
     return made_once(home / "home.id", lambda: uuid4().hex, keep=keep)
@@ -206,7 +207,7 @@ class Home:
     @cached_property
     def identity(self) -> str:
         """A unique name of this home's database, for records in places shared with others."""
-        return identity_of(sa.make_url(self.settings.database), self.root, keep=not self.looks)
+        return identity_of(self.settings.database, self.root, keep=not self.looks)
 
     def local_now(self, config: ModelConfig) -> datetime:
         """The wall clock in the model's time zone, without offset; later data cannot be known."""

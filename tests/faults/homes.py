@@ -49,6 +49,7 @@ def copied(story: Story, folder: Path) -> Story:
     """A copy with models of its own, at a place that no process has opened yet."""
     shutil.copytree(story.folder, folder)
     database = sa.create_engine(f"sqlite:///{folder / 'home' / 'mlflow.db'}")
-    move_artifacts(database, str(story.folder / "home"), str(folder / "home"))
+    with database.begin() as connection:
+        move_artifacts(connection, str(story.folder / "home"), str(folder / "home"))
     database.dispose()
     return Story.at(folder, story.frame)

@@ -1,4 +1,4 @@
-"""A worker that is cut off from the database, in a network namespace of its own: another one takes over."""
+"""A worker that is cut off from the database or the object store, in a network namespace of its own: others take over."""
 
 import ctypes
 import os
@@ -9,15 +9,18 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from tests import postgres
+from tests import buckets, postgres, streams
+from tests.faults.workers import FIRST, Shared, laid_out, settled, work
 from tests.forked import Started, forked
+from trueup.adapters.files import bucket
 from trueup.adapters.sql.engines import connect, reading, writing
 from trueup.adapters.sql.lock import alone
-from trueup.errors import LockLost
+from trueup.errors import LockLost, WorkError
+from trueup.loop import steps, turn
 
 pytestmark = pytest.mark.thorough
 
-NAME, OURS, THEIRS = "trueup-cut", "10.213.57.1", "10.213.57.2"
+NAME, OURS, THEIRS, STORE = "trueup-cut", "10.213.57.1", "10.213.57.2", "10.213.57.3"
 LINK, INSIDE = "trueup-a", "trueup-b"
 NOTES = sa.Table("notes", sa.MetaData(), sa.Column("text", sa.Text))
 NOTICED_WITHIN = 90  # seconds; the server looks for signs of life after 20, three times, 10 apart
@@ -36,7 +39,8 @@ def network():
         pytest.skip("network namespaces cannot be made here: this needs root and CAP_NET_ADMIN")
     try:
         ip("link", "add", LINK, "type", "veth", "peer", "name", INSIDE, "netns", NAME)
-        ip("addr", "add", f"{OURS}/24", "dev", LINK)
+        for address in (OURS, STORE):
+            ip("addr", "add", f"{address}/24", "dev", LINK)
         ip("link", "set", LINK, "up")
         ip("-n", NAME, "addr", "add", f"{THEIRS}/24", "dev", INSIDE)
         ip("-n", NAME, "link", "set", INSIDE, "up")
@@ -116,3 +120,46 @@ def test_another_worker_takes_over_and_the_first_records_nothing_more(url):
     linked_again.set()
     assert "the lock one was lost" in first.result(200)
     assert forked(noted, url.replace(OURS, "127.0.0.1")) == ["by the first", "by the second"]
+
+
+class CutBefore:
+    """The steps of a turn, of which one waits until the link to the object store is gone."""
+
+    def __init__(self, step: str, at_work, cut) -> None:
+        self._step, self._at_work, self._cut = step, at_work, cut
+
+    def __getattr__(self, name: str):
+        if name == self._step:
+            self._at_work.set()
+            assert self._cut.wait(300)
+        return getattr(steps, name)
+
+
+def work_until_cut(shared: Shared, step: str, at_work, cut) -> None:
+    enter()
+    bucket._LONGEST_PAUSE = 0.1
+    story = shared.open(1)
+    turn.cycle(CutBefore(step, at_work, cut), story.model, streams.week(FIRST + 1), "inline")
+
+
+@pytest.mark.parametrize("step", ["validate", "evaluate"])
+@pytest.mark.usefixtures("homes")
+def test_a_worker_cut_off_from_the_object_store_stops_and_another_does_its_work(url, tmp_path, step):
+    models = f"models_{step}"
+    postgres.execute(sa.make_url(url), f"CREATE DATABASE {models}")
+    with buckets.running(STORE) as server:
+        places = {"home": server.bucket() + "/home", "ledger_key": "11" * 32, "database_url": url}
+        places["mlflow_uri"] = sa.make_url(url).set(database=models).render_as_string(hide_password=False)
+        shared = laid_out(tmp_path, 1, **places)
+        fork = get_context("fork")
+        at_work, cut = fork.Event(), fork.Event()
+        first = Started(work_until_cut, shared, step, at_work, cut)
+        assert at_work.wait(300)
+        # Packets to the store go to nobody: neither an answer nor a refusal comes back.
+        ip("-n", NAME, "neigh", "replace", STORE, "lladdr", "02:00:00:00:00:09", "nud", "permanent", "dev", INSIDE)
+        cut.set()
+        second = Started(work, shared, FIRST + 1, None)
+        with pytest.raises(WorkError, match=r"object store does not answer|MLflow"):
+            first.result(900)
+        assert second.result(900) == 1
+        forked(settled, shared, FIRST + 1)

@@ -28,6 +28,8 @@ from trueup.reporting.jobs import IMPORTANCE, data_docs_folder, draw_retrain, re
 from trueup.serving.settings import places_of
 from trueup.upkeep.retention import gc, gc_shared
 
+pytestmark = pytest.mark.in_a_folder  # it compares both
+
 KEY = "11" * 32
 
 
@@ -101,14 +103,16 @@ def test_decisions_and_predictions_are_those_of_a_local_home(told):
 
 
 @pytest.mark.thorough
-def test_they_are_over_a_change_of_the_world_in_a_busy_store(server, postgres_server, tmp_path, monkeypatch):
+@pytest.mark.parametrize("fault", [{"busy": True}, {"stale": 3600.0}], ids=["busy", "lists late"])
+def test_they_are_over_a_change_of_the_world_in_a_store_with_faults(
+    server, postgres_server, tmp_path, monkeypatch, fault
+):
     monkeypatch.setattr("trueup.adapters.files.bucket._LONGEST_PAUSE", 0.1)
-    server.busy = True  # two of five requests are refused
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in fault.items():
+            patch.setattr(server, name, value)
         told = both(tmp_path, stream(13 * 7, change_on=7 * 7), range(5, 14), server, postgres_server)
         require_equal(told.local, told.shared, 13)
-    finally:
-        server.busy = False
     assert told.shared.decided.count("promoted") > 1, told.shared.decided
     assert verify({"toy": told.shared.config}, told.shared.home).problems == ()
 

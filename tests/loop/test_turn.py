@@ -192,6 +192,7 @@ def test_the_ledger_is_whole_and_the_alias_agrees(story):
     assert state.champion == story.first.decided.version
 
 
+@pytest.mark.in_a_folder
 def test_a_tampered_champion_is_refused(story):
     current = story.model.champion()
     with story.home.registry.files(current.uri) as folder:

@@ -155,6 +155,7 @@ def test_a_form_that_is_torn_fails(made, part):
     assert not found.verdicts[0].figures
 
 
+@pytest.mark.in_a_folder
 def test_a_file_that_was_touched_later_fails(made, tmp_path):
     folder = shutil.copytree(made.trained.uri, tmp_path / "model")
     file = Path(folder) / ONNX_FILE
@@ -346,6 +347,7 @@ def test_a_version_with_one_and_one_without_are_made_again(promoted, without):
     assert found.onnx == "the recorded version has none, because `export` was off"
 
 
+@pytest.mark.in_a_folder
 def test_a_copy_of_the_home_has_it_and_verifying_finds_it_touched(promoted, tmp_path):
     saved = backup(promoted.home, tmp_path / "saved")
     settings = Settings(home=tmp_path / "restored", configs=promoted.configs)

@@ -1,10 +1,10 @@
 """A home moves: everything comes along, the old one is closed, and nothing is lost if it fails."""
 
 import shutil
-from pathlib import Path
 
 import pytest
 
+from tests.forked import Killed, forked
 from tests.story import Story
 from tests.upkeep.test_backup import history, told  # noqa: F401  (a fixture)
 from trueup.adapters.background import NoReports
@@ -39,11 +39,11 @@ def opened(story, **places) -> Story:
 def test_a_home_moves_with_all_it_has(story, tmp_path, request, kind):
     database = request.getfixturevalue("new_database")() if kind == "postgresql" else None
     before, configs = history(story), {"toy": story.config}
-    done = move(story.home, configs, tmp_path / "new", database)
+    done = move(story.home, configs, f"{tmp_path}/new", database)
     assert done.entries == len(story.home.ledger.entries())
     assert done.batches == 2 * len(story.home.store.batches("toy/rows"))
     assert database is None or database not in str(done)
-    moved = opened(story, home=tmp_path / "new", database_url=database)
+    moved = opened(story, home=f"{tmp_path}/new", database_url=database)
     assert history(moved) == before
     assert [str(p) for p in verify(configs, moved.home).problems] == list(done.problems)
     moved.turn(9)  # it goes on there
@@ -62,12 +62,25 @@ def test_a_home_moves_with_all_it_has(story, tmp_path, request, kind):
     assert Model(story.config, story.home).champion() is not None
 
 
+def test_a_move_that_is_killed_can_be_repeated(story, tmp_path):
+    before, configs, to = forked(history, story), {"toy": story.config}, f"{tmp_path}/new"
+    with pytest.raises(Killed):
+        forked(move, story.home, configs, to, crash_at="move.loaded")
+    assert not (tmp_path / "new").exists()
+    with pytest.raises(UsageError, match="run the same `trueup move` again"):
+        forked(story.turn, 9)
+    move(story.home, configs, to)
+    moved = opened(story, home=to)
+    assert history(moved) == before
+    moved.home.close()
+
+
 def test_a_home_in_which_something_is_at_work_stays(story, tmp_path):
     other = opened(story, home=story.home.root)
     with other.home.retraining("toy") as held:
         assert held
         with pytest.raises(WorkError, match="`trueup retrain` of toy is at work in this home; stop all workers"):
-            move(story.home, {"toy": story.config}, tmp_path / "new")
+            move(story.home, {"toy": story.config}, f"{tmp_path}/new")
     other.home.close()
     assert not (tmp_path / "new").exists()
     closing.require_open(story.home.engine)
@@ -77,18 +90,23 @@ def test_a_move_that_fails_leaves_the_old_home_open(story, tmp_path):
     batch = story.home.store.batches("toy/rows")[0]
     (story.home.root / batch.path).write_bytes(b"damaged")
     with pytest.raises(WorkError, match=r"cannot be read|is not what was landed|damaged"):
-        move(story.home, {"toy": story.config}, tmp_path / "new")
+        move(story.home, {"toy": story.config}, f"{tmp_path}/new")
     closing.require_open(story.home.engine)
 
 
 @pytest.mark.parametrize(
     ("to", "problem"),
-    [("old/home/inside", "is inside the home"), ("full", "is not empty"), ("s3://bucket/home", "not supported yet")],
+    [
+        ("old/home/inside", "is inside the home"),
+        ("old", "is inside .*; use another place"),
+        ("full", "is not empty"),
+        ("s3://bucket/home", "name an empty PostgreSQL database"),
+    ],
 )
 def test_a_place_that_cannot_be_used_is_refused(story, tmp_path, to, problem):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
 
     with pytest.raises(UsageError, match=problem):
-        move(story.home, {"toy": story.config}, Path(to) if ":" in to else tmp_path / to)
+        move(story.home, {"toy": story.config}, to if ":" in to else str(tmp_path / to))
     closing.require_open(story.home.engine)

@@ -73,12 +73,17 @@ def mlflow_of(story):
     model = client.get_registered_model("toy")
     told_of = [
         [(e.experiment_id, e.name, e.artifact_location, e.tags) for e in experiments if e.name != "Default"],
-        [(r.to_dictionary()) for r in client.search_runs(ids)],
+        [_in_order(r.to_dictionary()) for r in client.search_runs(ids)],
         [(m.to_dictionary()) for m in client.search_logged_models(ids)],
         [(v.version, v.run_id, v.source, v.status, v.tags) for v in client.search_model_versions("name = 'toy'")],
         (model.aliases, model.tags, model.creation_timestamp, model.last_updated_timestamp),
     ]
     return str(told_of).replace(root, "HOME").replace(name, "NAME")
+
+
+def _in_order(run):
+    run["data"]["tags"] = dict(sorted(run["data"]["tags"].items()))
+    return run
 
 
 def ask(url, query):
@@ -206,7 +211,7 @@ def test_another_version_of_mlflow_is_refused(copy, places, tmp_path):
     with engine.begin() as connection:
         connection.execute(sa.text("UPDATE alembic_version SET version_num = 'another'"))
     engine.dispose()
-    with pytest.raises(UsageError, match=r"in the backup's mlflow.db and at version another .* `mlflow db upgrade"):
+    with pytest.raises(UsageError, match=r"in sqlite:.*mlflow.db and at version another .* `mlflow db upgrade"):
         backup.restore(Settings(home=tmp_path / "home", mlflow_backend=places["mlflow_backend"]), copy)
     assert not list(tmp_path.glob("home*"))
 

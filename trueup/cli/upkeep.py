@@ -102,13 +102,26 @@ def restore(
 
 def move_(
     to: Annotated[
-        Path | None, typer.Option("--to", help="A folder that does not exist yet: the new home.", show_default=False)
+        str | None,
+        typer.Option(
+            "--to",
+            help="The new home: a folder that does not exist yet, or an address without files, such as s3://bucket/prefix.",
+            show_default=False,
+        ),
     ] = None,
     database: Annotated[
         str | None,
         typer.Option(
             help="URL of an empty PostgreSQL database for ledger and state; default: SQLite in the new home.",
             envvar="TRUEUP_MOVE_DATABASE_URL",
+            show_default=False,
+        ),
+    ] = None,
+    mlflow: Annotated[
+        str | None,
+        typer.Option(
+            help="URL of an empty PostgreSQL database for MLflow; default: SQLite in the new home.",
+            envvar="TRUEUP_MOVE_MLFLOW_URI",
             show_default=False,
         ),
     ] = None,
@@ -119,8 +132,8 @@ def move_(
 ) -> None:
     """Move the home to another place: copy it, verify the copy, and close this one for writing. Nothing is deleted.
 
-    Stop all workers and servers first. A URL with a password belongs into TRUEUP_MOVE_DATABASE_URL, because others see the
-    words of a command.
+    Stop all workers and servers first. A move that was interrupted can be repeated. A URL with a password belongs into
+    TRUEUP_MOVE_DATABASE_URL or TRUEUP_MOVE_MLFLOW_URI, because others see the words of a command.
     """
     from trueup.upkeep import move
 
@@ -132,7 +145,7 @@ def move_(
             output.emit(as_json, {"reopened": opened}, lambda: output.reopened(home.root, opened))
             return
         configs = {name: load_model(home.configs, name) for name in model_names(home.configs)}
-        done = move.move(home, configs, to, database)
+        done = move.move(home, configs, to, database, mlflow)
     output.emit(as_json, done, lambda: output.moved(done))
 
 

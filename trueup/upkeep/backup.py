@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -98,25 +98,26 @@ def restore(settings: Settings, source: Path) -> Saved:
     return Saved(home, len(sizes), sum(sizes), tuple(about["elsewhere"]), brought.loaded, brought.left)
 
 
-def copy_home(root: Path, target: Path) -> None:
-    """Copy a home in which nothing is at work to a new folder. Raises OSError."""
+def copy_home(root: Path, target: Path, without: Collection[str] = ()) -> None:
+    """Copy a home in which nothing is at work to a new folder, but files and folders of these names. Raises OSError."""
     _copy_databases(root, target)
-    for name in _rest(root):
-        _copy(root, name, target)
+    for name in _rest(root, {*_OF_PROCESSES, *without}):
+        if name.parts[0] not in without:
+            _copy(root, name, target)
 
 
 def _copy_databases(root: Path, target: Path) -> list[int | None]:
     return [_copy(root, Path(name), target) for name in _FIRST if (root / name).exists()]
 
 
-def _rest(home: Path) -> Iterator[Path]:
+def _rest(home: Path, without: Collection[str] = _OF_PROCESSES) -> Iterator[Path]:
     """The paths to copy after the databases, relative to the home, in a consistent order."""
     first = set(map(Path, _FIRST))
     yield from sorted({file.relative_to(home) for file in home.rglob("*.db")} - first)
     for folder, folders, names in os.walk(home):
         inside = Path(folder).relative_to(home)
         if inside == Path():
-            folders[:] = sorted(set(folders) - _OF_PROCESSES)
+            folders[:] = sorted(set(folders) - set(without))
         for name in sorted(names):
             if not name.endswith((".lock", ".db", ".db-wal", ".db-shm", ".tmp")) and inside / name not in first:
                 yield inside / name

@@ -1,13 +1,12 @@
 """Takes a home along to another place, and closes the old one for writing. Nothing is deleted.
 
-The old home is locked and closed first, so that what is copied is all there is. The copy is compared byte by byte, and the
-new home's ledger and batches are verified; if anything fails, the old home is opened again.
+The old home is locked and closed first, so that what is copied is all there is. Each file is compared with its copy by
+digest, and the new home's ledger, models and batches are verified. The new home counts only after that. If anything fails,
+the old home is opened again; a move that was killed can be repeated.
 """
 
 from __future__ import annotations
 
-import filecmp
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -15,18 +14,18 @@ from pathlib import Path
 
 from trueup import files
 from trueup.adapters.sql import closing
-from trueup.adapters.sql.engines import connect
 from trueup.audit.verify import verify
 from trueup.config.schema import ModelConfig
-from trueup.config.settings import Settings
-from trueup.errors import UsageError, WorkError
-from trueup.home import Home
+from trueup.crash import reach
+from trueup.errors import WorkError
+from trueup.home import Home, identity_of
 from trueup.secrecy import masked
 from trueup.serving.log_format import is_written, log_files
 from trueup.serving.published import folder_of
 from trueup.serving.state import LOG
-from trueup.upkeep.backup import copy_home, elsewhere_of, require_empty
-from trueup.upkeep.relocate_databases import FILES, LEDGER, bring, is_inside
+from trueup.upkeep.move_files import copy_files
+from trueup.upkeep.move_target import Target, arrive, is_complete, mark_copy, prepare, target_of
+from trueup.upkeep.relocate_databases import FILES, LEDGER, MLFLOW, Named, is_inside, load
 
 
 @dataclass(frozen=True)
@@ -35,55 +34,48 @@ class Moved:
 
     home: str
     database: str
-    files: int  # equal byte by byte
+    mlflow: str
+    files: int  # with equal digests
     bytes: int
     batches: int  # read, with the digest that was recorded at their landing
     entries: int  # of the ledger, verified
     problems: tuple[str, ...]  # of `ledger verify`, in the old home, too
 
 
-def move(home: Home, configs: Mapping[str, ModelConfig], to: Path, database: str | None = None) -> Moved:
-    """Move a home on SQLite to a new folder, and its ledger and state to another database if one is named.
+def move(
+    home: Home, configs: Mapping[str, ModelConfig], to: str, database: str | None = None, mlflow: str | None = None
+) -> Moved:
+    """Move a home to a folder or to an address in an object store, its ledger and state to `database`, MLflow to `mlflow`.
 
-    Raises UsageError for a place that is in use or a home that cannot be moved so, WorkError while anything runs or if the
-    new home is not equal to the old one.
+    Without a database these go to SQLite in the new home. Raises UsageError for a place that is in use or a home that
+    cannot be moved so, WorkError while anything runs or if the new home is not equal to the old one.
     """
-    settings = _new_settings(home, to, database)
+    target = target_of(home, to, database, mlflow)
+    if closing.place_of(home.engine) == target.shown and not is_complete(target):
+        closing.reopen(home.engine)  # the same move was interrupted
     entries = home.ledger.entries()
     before = [str(problem) for problem in verify(configs, home).problems]
-    with _stopped(home, configs), _closed(home, f"{settings.root} ({masked(settings.database)})"):
-        count, size = _copied(home, settings)
-        moved = Home(settings)
-        try:
-            batches = _require_equal(moved, configs, len(entries), entries[-1].hash if entries else None, before)
-        finally:
-            moved.close()
-    return Moved(str(settings.root), masked(settings.database), count, size, batches, len(entries), tuple(before))
+    with _stopped(home, configs):
+        prepare(target)
+        reach("move.begun")
+        with _closed(home, target.shown):
+            count, size = _copied(home, target)
+            moved = Home(target.settings, looks=True)
+            try:
+                batches = _require_equal(moved, configs, len(entries), entries[-1].hash if entries else None, before)
+            finally:
+                moved.close()
+            reach("move.verified")
+            arrive(target)
+    reach("move.arrived")
+    new = target.settings
+    places = masked(new.database), masked(new.tracking_uri)
+    return Moved(new.home, *places, count, size, batches, len(entries), tuple(before))
 
 
 def reopen(home: Home) -> bool:
     """Open a home again that an interrupted move left closed; return whether it was closed."""
     return closing.reopen(home.engine)
-
-
-def _new_settings(home: Home, to: Path, database: str | None) -> Settings:
-    settings, target = home.settings, to.expanduser().resolve()
-    if re.match(r"\w{2,}:/", str(to)):  # a path has one slash where a URL has two
-        raise UsageError(f"{to}: a home moves to a folder; an object store is not supported yet")
-    if target.is_relative_to(home.root):
-        raise UsageError(f"{target} is inside the home; use a folder outside of {home.root}")
-    if not (home.root / FILES[LEDGER]).is_file() or not is_inside(home.root, settings.database):
-        raise UsageError(
-            f"the ledger of {home.root} is in {masked(settings.database)}, and only a home with its own SQLite database "
-            "moves so; copy a PostgreSQL with pg_dump, and the folder with `trueup backup`"
-        )
-    if database is not None and not is_inside(home.root, settings.mlflow_store):
-        raise UsageError(
-            f"MLflow is in {masked(settings.mlflow_store)}, outside of the home, and its runs name the old database; move the "
-            "folder only, without --database"
-        )
-    require_empty(target)
-    return settings.model_copy(update={"home": str(target), "database_url": database})
 
 
 @contextmanager
@@ -116,31 +108,55 @@ def _closed(home: Home, place: str) -> Iterator[None]:
         raise
 
 
-def _copied(home: Home, settings: Settings) -> tuple[int, int]:
-    """Copy the files and load the databases. An interrupted copy leaves no partial home."""
-    target = settings.root
-    beside = target.with_name(f"{target.name}.moving")
+def _copied(home: Home, target: Target) -> tuple[int, int]:
+    """Copy the files and load the databases. An interrupted copy leaves no folder that could pass for a home."""
+    place = target.settings.root
+    beside = place.with_name(f"{place.name}.moving")
     try:
-        with files.whole_folder(target, beside) as fresh:
-            copy_home(home.root, fresh)
-            copied = [file for file in sorted(fresh.rglob("*")) if file.is_file() and file.suffix != ".db"]
-            if different := [f for f in copied if not filecmp.cmp(f, home.root / f.relative_to(fresh), shallow=False)]:
-                raise WorkError(f"{different[0]} is not equal to the old file; check the disk, and run again")
-            _open_copy(fresh / FILES[LEDGER])
-            size = sum(file.stat().st_size for file in copied)
-            bring(fresh, settings, home.settings.artifact_root, elsewhere_of(home.settings))
+        with files.whole_folder(place, beside) as fresh:
+            count, size = copy_files(home, target.settings, fresh)
+            reach("move.files")
+            _load(home, target, fresh)
+            reach("move.loaded")
     except OSError as error:
         raise WorkError(f"writing {beside} failed: {error}; free some space and run again") from None
-    return len(copied), size
+    return count, size
 
 
-def _open_copy(file: Path) -> None:
-    """The copy of a database is as closed as the old one."""
-    engine = connect(f"sqlite:///{file}")
-    try:
-        closing.reopen(engine)
-    finally:
-        engine.dispose()
+def _load(home: Home, target: Target, fresh: Path) -> None:
+    """Bring the rows of the databases to their new places."""
+    new = target.settings
+    ledger, mlflow = _in(fresh, LEDGER, new.database), _in(fresh, MLFLOW, new.mlflow_store)
+    for what, url in ((LEDGER, home.settings.database), (MLFLOW, home.settings.mlflow_store)):
+        if not is_inside(home.root, url):
+            _remove_database(fresh / FILES[what])  # of the time before the home moved to PostgreSQL
+    if not target.on_server:
+        mark_copy(fresh / FILES[LEDGER], target)
+    old = Named(
+        _copy_of(home, fresh, LEDGER, home.settings.database),
+        target.mlflow and _copy_of(home, fresh, MLFLOW, target.mlflow),
+        home.settings.artifact_root,
+        home.identity,
+    )
+    load(old, Named(ledger, target.mlflow and mlflow, new.artifact_root, identity_of(ledger, fresh)))
+    for what, url in ((LEDGER, ledger), (MLFLOW, mlflow)):
+        if not url.startswith("sqlite"):
+            _remove_database(fresh / FILES[what])
+
+
+def _remove_database(file: Path) -> None:
+    for each in file.parent.glob(f"{file.name}*"):
+        each.unlink()
+
+
+def _in(fresh: Path, what: str, place: str) -> str:
+    """The address of a new database, in the folder in which it is made."""
+    return f"sqlite:///{fresh / FILES[what]}" if place.startswith("sqlite") else place
+
+
+def _copy_of(home: Home, fresh: Path, what: str, place: str) -> str:
+    """The address of an old database: of its copy, if it was in the old home."""
+    return f"sqlite:///{fresh / FILES[what]}" if is_inside(home.root, place) else place
 
 
 def _require_equal(
@@ -149,9 +165,9 @@ def _require_equal(
     """Verify the new home: its ledger, models and batches. Returns the number of batches."""
     there = moved.ledger.entries()
     if len(there) != entries or (there[-1].hash if there else None) != newest:
-        raise WorkError(f"{moved.root}: its ledger is not the old one; the old home stays open, remove the new one")
+        raise WorkError(f"{moved.root}: its ledger is not the old one; the old home stays open")
     if new := [text for text in (str(p) for p in verify(configs, moved).problems) if text not in before]:
-        raise WorkError(f"{moved.root}: {new[0]}; the old home stays open, remove the new one and its database")
+        raise WorkError(f"{moved.root}: {new[0]}; the old home stays open")
     count = 0
     for config in configs.values():
         for dataset in (config.rows_dataset, config.labels_dataset):

@@ -1,7 +1,7 @@
-"""Moves the databases of a restored home to the places in the settings.
+"""Moves the databases of a home that was restored or is moved to the places in the settings.
 
-All their rows are loaded into the databases of the settings in one transaction, and unused files are removed. Prefect's
-history is not moved, because no proof depends on it.
+All their rows are loaded into the databases of the settings in one transaction each, and unused files are removed.
+Prefect's history is not moved, because no proof depends on it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final
 import sqlalchemy as sa
 
 from trueup.adapters.sql.copy import loaded_into
-from trueup.adapters.sql.engines import connect, database_file, initialise
+from trueup.adapters.sql.engines import create, database_file, opened
 from trueup.adapters.store.tables import metadata
 from trueup.audit.verify import tag_of
 from trueup.config.settings import Settings
@@ -36,6 +36,16 @@ class Brought:
     left: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Named:
+    """Addresses of a home's databases, and what its rows in MLflow name."""
+
+    ledger: str
+    mlflow: str | None  # None if it stays where it is
+    artifacts: str  # MLflow's folder or address of files
+    identity: str  # the home's
+
+
 def bring(fresh: Path, settings: Settings, artifacts: str, elsewhere: Collection[str]) -> Brought:
     """Move the databases in the folder `fresh`, which will become the settings' home, to their places.
 
@@ -49,18 +59,31 @@ def bring(fresh: Path, settings: Settings, artifacts: str, elsewhere: Collection
         if (fresh / name).exists() and not any(place.startswith(f"{what}: ") for place in elsewhere)
         if (place := places[what]) is not None and _is_another(place, settings.root, name)
     }
-    if (fresh / FILES[MLFLOW]).exists():
-        _set_right(fresh, settings, artifacts, LEDGER in away)
-    with ExitStack() as until_all_is_loaded:
-        if LEDGER in away:
-            until_all_is_loaded.enter_context(_ledger_in(away[LEDGER], fresh))
-        if MLFLOW in away:
-            until_all_is_loaded.enter_context(_mlflow_in(away[MLFLOW], fresh))
+    mlflow, before = fresh / FILES[MLFLOW], f"sqlite:///{fresh / FILES[LEDGER]}"
+    after = away.get(LEDGER, before)
+    moves = LEDGER in away
+    old_id, new_id = (identity_of(url, fresh) if moves else "" for url in (before, after))
+    old = Named(before, f"sqlite:///{mlflow}" if mlflow.exists() else None, artifacts, old_id)
+    load(old, Named(after, old.mlflow and away.get(MLFLOW, old.mlflow), settings.artifact_root, new_id))
     for what in away:
         for file in (fresh / FILES[what]).parent.glob(f"{Path(FILES[what]).name}*"):
             file.unlink()
     left = [f"{PREFECT}'s history; `trueup up` deploys again into {masked(away[PREFECT])}"] if PREFECT in away else []
     return Brought(tuple(f"{what}: {masked(url)}" for what, url in away.items() if what != PREFECT), tuple(left))
+
+
+def load(old: Named, new: Named) -> None:
+    """Load the rows of databases into others, and let MLflow's rows name the new places; all or nothing of each.
+
+    A database with the same address before and after is already there. Raises UsageError for one that is in use,
+    WorkError if one cannot be filled.
+    """
+    with ExitStack() as until_all_is_loaded:
+        if old.ledger != new.ledger:
+            until_all_is_loaded.enter_context(_ledger_in(new.ledger, old.ledger))
+        if old.mlflow is not None and new.mlflow is not None:
+            rows = until_all_is_loaded.enter_context(_mlflow_in(new.mlflow, old.mlflow))
+            _set_right(rows, old, new)
 
 
 def is_inside(home: Path, place: str) -> bool:
@@ -82,42 +105,34 @@ def _is_another(place: str, home: Path, name: str) -> bool:
     return False
 
 
-def _set_right(fresh: Path, settings: Settings, artifacts: str, ledger_moves: bool) -> None:
-    """Update the paths of files and home in MLflow's rows."""
+def _set_right(rows: sa.Connection, old: Named, new: Named) -> None:
+    """Update the paths of files and the home in MLflow's rows."""
     from trueup.adapters.mlflow.database import move_artifacts, rename_tags
 
-    with _opened(f"sqlite:///{fresh / FILES[MLFLOW]}") as database:
-        if artifacts != settings.artifact_root:
-            move_artifacts(database, artifacts, settings.artifact_root)
-        if ledger_moves:
-            before = identity_of(sa.make_url(f"sqlite:///{fresh / FILES[LEDGER]}"), fresh)
-            after = identity_of(sa.make_url(settings.database), fresh)
-            rename_tags(database, (HOME_TAG, before, after), (tag_of(before), tag_of(after)))
+    if old.artifacts != new.artifacts:
+        move_artifacts(rows, old.artifacts, new.artifacts)
+    if old.identity != new.identity:
+        rename_tags(rows, (HOME_TAG, old.identity, new.identity), (tag_of(old.identity), tag_of(new.identity)))
 
 
 @contextmanager
-def _ledger_in(place: str, fresh: Path) -> Iterator[None]:
-    with _opened(f"sqlite:///{fresh / FILES[LEDGER]}") as source, _opened(place) as target:
+def _ledger_in(place: str, before: str) -> Iterator[None]:
+    with opened(before) as source, opened(place) as target:
+        # the source may lack a newer table or column, and may be closed for writing
         for tables in (METADATA, metadata):
-            for database in (source, target):  # the source may lack a newer table or column
-                initialise(database, tables)
+            for database in (source, target):
+                create(database, tables)
         with loaded_into(target, source, [*METADATA.sorted_tables, *metadata.sorted_tables]):
             yield
 
 
 @contextmanager
-def _mlflow_in(place: str, fresh: Path) -> Iterator[None]:
+def _mlflow_in(place: str, before: str) -> Iterator[sa.Connection]:
     from trueup.adapters.mlflow.database import mlflow_loaded_into
 
-    file = f"sqlite:///{fresh / FILES[MLFLOW]}"
-    with _opened(file) as source, _opened(place) as target, mlflow_loaded_into(target, source):
-        yield
-
-
-@contextmanager
-def _opened(url: str) -> Iterator[sa.Engine]:
-    engine = connect(url)
-    try:
-        yield engine
-    finally:
-        engine.dispose()
+    with ExitStack() as databases:
+        target = databases.enter_context(opened(place))
+        if place == before:
+            yield databases.enter_context(target.begin())
+        else:
+            yield databases.enter_context(mlflow_loaded_into(target, databases.enter_context(opened(before))))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copyreg
 import os
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from trueup.adapters.files.cache import Cache
 from trueup.config.places import caches
 from trueup.errors import UsageError
 
+_GOOGLES_TRIES = timedelta(seconds=20)  # of one request; `BucketFiles` repeats it
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "MLFLOW_S3_ENDPOINT_URL")
 
 
@@ -29,6 +31,10 @@ def open_bucket(address: str, copies: Path, limit: int) -> BucketFiles:
     try:
         if parts.scheme == "s3":
             system, root = _s3(), f"{parts.netloc}{parts.path}"
+        elif parts.scheme in ("gs", "gcs"):
+            system, root = _gcs(), f"{parts.netloc}{parts.path}"
+        elif (given := os.environ.get("AZURE_STORAGE_CONNECTION_STRING")) and parts.username:
+            system, root = _azure(given), f"{parts.username}{parts.path}"
         else:
             system, root = pafs.FileSystem.from_uri(address)
     except (OSError, ValueError, pa.ArrowException) as error:
@@ -67,3 +73,26 @@ def _s3() -> pafs.S3FileSystem:
         retry_strategy=pafs.AwsStandardS3RetryStrategy(max_attempts=1),  # `BucketFiles` repeats them
         **there,
     )
+
+
+def _gcs() -> pafs.GcsFileSystem:
+    """Google Cloud Storage, or the emulator that its own programs find in the environment."""
+    there = {}
+    if endpoint := os.environ.get("STORAGE_EMULATOR_HOST"):
+        at = urlsplit(endpoint if "://" in endpoint else f"http://{endpoint}")
+        there = {"endpoint_override": at.netloc, "scheme": at.scheme, "anonymous": True}
+    return pafs.GcsFileSystem(retry_time_limit=_GOOGLES_TRIES, **there)
+
+
+def _azure(connection: str) -> pafs.AzureFileSystem:
+    """An account of Azure, by the connection string that Azure's own programs and MLflow read."""
+    given = dict(part.split("=", 1) for part in connection.split(";") if "=" in part)
+    there = {}
+    if endpoint := given.get("BlobEndpoint"):
+        at = urlsplit(endpoint)
+        there = {
+            f"{service}_storage_{name}": value
+            for service in ("blob", "dfs")
+            for name, value in (("authority", at.netloc), ("scheme", at.scheme))
+        }
+    return pafs.AzureFileSystem(given.get("AccountName", ""), account_key=given.get("AccountKey"), **there)

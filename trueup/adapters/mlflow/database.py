@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from trueup.adapters.sql.copy import loaded_into
+from trueup.adapters.sql.copy import loaded_into, require_unused
 from trueup.adapters.sql.engines import database_file, first_line
 from trueup.errors import UsageError, WorkError
 
@@ -78,34 +78,32 @@ def build_database(file: Path) -> None:
     fresh.replace(file)
 
 
-def move_artifacts(database: sa.Engine, before: str, after: str) -> None:
-    """Replace the folder `before` by `after` in an unused database."""
-    with database.begin() as connection:
-        for name, columns in _PLACES.items():
-            table = sa.table(name, *map(sa.column, columns))
-            for column in table.c:
-                rest = sa.func.substr(column, len(before) + 1)
-                moved = sa.update(table).where(column.startswith(f"{before}/", autoescape=True))
-                connection.execute(moved.values({column: sa.literal(after) + rest}))
+def move_artifacts(connection: sa.Connection, before: str, after: str) -> None:
+    """Replace the folder or address `before` by `after` in an unused database."""
+    for name, columns in _PLACES.items():
+        table = sa.table(name, *(sa.column(column, sa.Text) for column in columns))
+        for column in table.c:
+            rest = sa.func.substr(column, len(before) + 1)
+            moved = sa.update(table).where(column.startswith(f"{before}/", autoescape=True))
+            connection.execute(moved.values({column: sa.literal(after) + rest}))
 
 
-def rename_tags(database: sa.Engine, of_runs: tuple[str, str, str], of_experiments: tuple[str, str]) -> None:
+def rename_tags(connection: sa.Connection, of_runs: tuple[str, str, str], of_experiments: tuple[str, str]) -> None:
     """Change the value of a tag of runs (name, value before, value after), and the name of a tag of experiments."""
     runs, experiments = (
         sa.table(name, sa.column("key", sa.Text), sa.column("value", sa.Text)) for name in ("tags", "experiment_tags")
     )
     name, was, becomes = of_runs
     old, new = of_experiments
-    with database.begin() as connection:
-        connection.execute(sa.update(runs).where(runs.c.key == name, runs.c.value == was).values(value=becomes))
-        connection.execute(sa.update(experiments).where(experiments.c.key == old).values(key=new))
+    connection.execute(sa.update(runs).where(runs.c.key == name, runs.c.value == was).values(value=becomes))
+    connection.execute(sa.update(experiments).where(experiments.c.key == old).values(key=new))
 
 
 @contextmanager
-def mlflow_loaded_into(target: sa.Engine, source: sa.Engine) -> Iterator[None]:
+def mlflow_loaded_into(target: sa.Engine, source: sa.Engine) -> Iterator[sa.Connection]:
     """Create MLflow's tables in the target and load the source's rows; committed when the block ends without an error.
 
-    Raises UsageError if the two have different versions of MLflow or the target is in use, WorkError.
+    Yields the transaction in the target. Raises UsageError if the two have different versions of MLflow or the target is in use, WorkError.
     """
     shown = target.url.render_as_string(hide_password=True)
     try:
@@ -113,7 +111,7 @@ def mlflow_loaded_into(target: sa.Engine, source: sa.Engine) -> Iterator[None]:
         before, now = _version(source), _version(target)
         if before != now:
             raise UsageError(
-                f"MLflow's tables are at version {before} in the backup's mlflow.db and at version {now} in {shown}; "
+                f"MLflow's tables are at version {before} in {source.url.render_as_string(hide_password=True)} and at version {now} in {shown}; "
                 "bring the older one on with `mlflow db upgrade ADDRESS`, and run again"
             )
         tables = _tables(target)
@@ -121,8 +119,23 @@ def mlflow_loaded_into(target: sa.Engine, source: sa.Engine) -> Iterator[None]:
         raise WorkError(
             f"MLflow's tables cannot be made in {shown}: {first_line(error)}; check its address, and that it runs"
         ) from None
-    with loaded_into(target, source, tables, filled_when_made=_FILLED_WHEN_MADE):
-        yield
+    with loaded_into(target, source, tables, filled_when_made=_FILLED_WHEN_MADE) as connection:
+        yield connection
+
+
+def require_unused_by_mlflow(database: sa.Engine) -> None:
+    """Raise UsageError if a database has rows of MLflow, WorkError if it does not answer."""
+    if sa.inspect(database).has_table(_VERSION):
+        require_unused(database, [table for table in _tables(database) if table.name not in _FILLED_WHEN_MADE])
+
+
+def drop_tables(database: sa.Engine) -> None:
+    """Remove MLflow's tables with all rows."""
+    tables = _tables(database) if sa.inspect(database).has_table(_VERSION) else []
+    with database.begin() as connection:
+        for table in reversed(tables):
+            table.drop(connection)
+        sa.Table(_VERSION, sa.MetaData()).drop(connection, checkfirst=True)
 
 
 def _make_tables(database: sa.Engine) -> None:
@@ -145,11 +158,13 @@ def _version(database: sa.Engine) -> str | None:
 
 def _tables(engine: sa.Engine) -> list[sa.Table]:
     """MLflow's tables as in the database, referenced tables first."""
+    set_environment()
     from mlflow.store.db.base_sql_model import Base
 
     metadata = sa.MetaData()
     metadata.reflect(engine, only=list(Base.metadata.tables))
-    for kind in (column.type for table in metadata.tables.values() for column in table.c):
-        if isinstance(kind, sa.JSON):
-            kind.none_as_null = True  # otherwise a missing value would become JSON's null
+    for column in (column for table in metadata.tables.values() for column in table.c):
+        column.type = column.type.as_generic(allow_nulltype=True)  # another database has other types of its own
+        if isinstance(column.type, sa.JSON):
+            column.type.none_as_null = True  # otherwise a missing value would become JSON's null
     return metadata.sorted_tables

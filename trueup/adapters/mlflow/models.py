@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
 CHAMPION = "champion"
+_OF_SERVERS = ("mlflow-artifacts", "http", "https")  # places that a server of MLflow knows
 _REQUIRED = ("mlflow", "scikit-learn", "skops", "numpy", "scipy", "pandas")
 
 
@@ -147,9 +148,10 @@ class Registry:
     @contextmanager
     def files(self, uri: str) -> Iterator[Path]:
         """A folder with the files at `uri`: local files themselves, else a copy for the duration of the block."""
+        uri = self._place(uri)
         parts = urlsplit(uri)
         if parts.scheme in ("", "file"):
-            yield self._here(Path(unquote(parts.path) if parts.scheme else uri))
+            yield Path(unquote(parts.path) if parts.scheme else uri)
             return
         client = self._tracking.client
         with tempfile.TemporaryDirectory(prefix="trueup-fetch-") as private:
@@ -159,13 +161,23 @@ class Registry:
                 copy = download_artifacts(artifact_uri=uri, dst_path=private, tracking_uri=client.tracking_uri)
             yield Path(copy)
 
-    def _here(self, folder: Path) -> Path:
-        """A model's folder below the current artifact root, if it exists, because a moved home takes its models along.
+    def _place(self, uri: str) -> str:
+        """Where a model's files are: below the current artifact root if they are there, as in a home that was moved.
 
-        The recorded path proves nothing; the digest does.
+        The recorded place proves nothing; the digest does.
         """
-        moved = Path(self._tracking.artifact_root, *folder.parts[-4:])  # experiment, models, id, artifacts
-        return moved if moved.is_dir() else folder
+        root, parts = self._tracking.artifact_root, urlsplit(uri)
+        if parts.scheme in _OF_SERVERS or uri.startswith(f"{root}/"):
+            return uri
+        recorded = unquote(parts.path) if parts.scheme == "file" else uri
+        moved = "/".join([root, *recorded.rstrip("/").split("/")[-4:]])  # experiment, models, id, artifacts
+        if not urlsplit(root).scheme:
+            return moved if Path(moved).is_dir() else uri
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        with self._tracking.answering():
+            there = get_artifact_repository(moved, tracking_uri=self._tracking.uri).list_artifacts()
+        return moved if there else uri
 
     def versions(self, name: str) -> list[Version]:
         """All versions of a name, oldest first; none for an unknown name."""

@@ -1,4 +1,4 @@
-"""Loads all rows of an SQLite database into another database, in one transaction."""
+"""Loads all rows of a database into another one, in one transaction: between SQLite and PostgreSQL, in any direction."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ _ROWS = 1000  # rows in memory at once
 @contextmanager
 def loaded_into(
     target: sa.Engine, source: sa.Engine, tables: Sequence[sa.Table], filled_when_made: Collection[str] = ()
-) -> Iterator[None]:
+) -> Iterator[sa.Connection]:
     """Load the rows of these tables, which both databases have; committed when the block ends without an error.
+
+    Yields the transaction in the target.
 
     Referenced tables come first. Rows of the target in `filled_when_made` are replaced. Raises UsageError if other
     tables have rows, WorkError if rows cannot be loaded.
@@ -26,23 +28,36 @@ def loaded_into(
     shown = target.url.render_as_string(hide_password=True)
     try:
         with target.begin() as connection:
+            _require_unused(connection, [table for table in tables if table.name not in filled_when_made])
             for table in tables:
                 if table.name in filled_when_made:
                     connection.execute(sa.delete(table))
-                elif connection.execute(sa.select(sa.literal(1)).select_from(table).limit(1)).first():
-                    raise UsageError(
-                        f"{shown} is used already: there are rows in its table {table.name}; name an empty database"
-                    )
             with reading(source) as rows:
                 for table in tables:
                     _copy(rows, connection, table)
-            yield
+            yield connection
     except sa.exc.SQLAlchemyError as error:
         raise WorkError(f"the rows could not be loaded into {shown}: {first_line(error)}; none was kept") from None
 
 
+def require_unused(database: sa.Engine, tables: Sequence[sa.Table]) -> None:
+    """Raise UsageError if any of these tables is there and has rows, WorkError if the database does not answer."""
+    with reading(database) as connection:
+        names = sa.inspect(connection).get_table_names()
+        _require_unused(connection, [table for table in tables if table.name in names])
+
+
+def _require_unused(connection: sa.Connection, tables: Sequence[sa.Table]) -> None:
+    for table in tables:
+        if connection.execute(sa.select(sa.literal(1)).select_from(table).limit(1)).first():
+            shown = connection.engine.url.render_as_string(hide_password=True)
+            raise UsageError(
+                f"{shown} is used already: there are rows in its table {table.name}; name an empty database"
+            )
+
+
 def _copy(source: sa.Connection, target: sa.Connection, table: sa.Table) -> None:
-    """Read SQLite's values with the target's types."""
+    """Read the source's values with the target's types."""
     columns = [column for column in table.c if column.computed is None]
     for part in source.execute(sa.select(*columns)).mappings().partitions(_ROWS):
         target.execute(sa.insert(table), [dict(row) for row in part])

@@ -72,6 +72,31 @@ def connect_to_look(url: str | sa.URL) -> sa.Engine:
     return engine
 
 
+@contextmanager
+def opened(url: str) -> Iterator[sa.Engine]:
+    """An engine of `connect` for the block."""
+    engine = connect(url)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+@contextmanager
+def opened_to_look(url: str) -> Iterator[sa.Engine]:
+    """An engine of `connect_to_look` for the block."""
+    engine = connect_to_look(url)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def has_table(engine: sa.Engine, table: sa.Table) -> bool:
+    """Whether a database has a table."""
+    return sa.inspect(engine).has_table(table.name)
+
+
 def looks(engine: sa.Engine) -> bool:
     """Whether an engine is read-only."""
     return bool(engine.get_execution_options().get(_LOOKS, False))
@@ -156,12 +181,21 @@ def answering(engine: sa.Engine) -> Iterator[None]:
 
 
 def initialise(engine: sa.Engine, metadata: sa.MetaData) -> None:
-    """Create the missing tables, one process at a time. Raises UsageError for the database of a home that was moved.
+    """Create the missing tables. Raises UsageError for the database of a home that was moved, WorkError as `create`."""
+    create(engine, metadata)
+    if not looks(engine):
+        try:
+            require_open(engine)
+        except sa.exc.SQLAlchemyError as error:
+            raise _unopened(engine, error) from None
+
+
+def create(engine: sa.Engine, metadata: sa.MetaData) -> None:
+    """Create the missing tables, one process at a time, also in the database of a home that was moved.
 
     SQLite is guarded by a lock file beside the database and put into WAL mode, PostgreSQL by an advisory lock. Raises
     WorkError if the database cannot be opened.
     """
-    shown = engine.url.render_as_string(hide_password=True)
     try:
         if looks(engine):
             _stand_in(engine, metadata)
@@ -176,13 +210,16 @@ def initialise(engine: sa.Engine, metadata: sa.MetaData) -> None:
                 metadata.create_all(engine)
         else:
             metadata.create_all(engine)
-        if not looks(engine):
-            require_open(engine)
     except (sa.exc.SQLAlchemyError, sqlite3.Error, OSError, Timeout) as error:
-        raise WorkError(
-            f"the database {shown} cannot be opened: {first_line(error)}; check its address, that it runs, and that "
-            "its folder can be written"
-        ) from None
+        raise _unopened(engine, error) from None
+
+
+def _unopened(engine: sa.Engine, error: Exception) -> WorkError:
+    shown = engine.url.render_as_string(hide_password=True)
+    return WorkError(
+        f"the database {shown} cannot be opened: {first_line(error)}; check its address, that it runs, and that "
+        "its folder can be written"
+    )
 
 
 def _stand_in(engine: sa.Engine, metadata: sa.MetaData) -> None:

@@ -290,10 +290,11 @@ def saved(done: Saved) -> None:
 
 def moved(done: Moved) -> None:
     """Print the new place of a home, what was verified there, and what to set."""
-    say(f"moved to {done.home}: {done.files:,} files ({naturalsize(done.bytes)}) are equal byte by byte,")
+    say(f"moved to {done.home}: {done.files:,} files ({naturalsize(done.bytes)}) have equal digests,")
     say(f"  {done.batches:,} batches have their digests, {done.entries:,} ledger entries are as they were")
     lines([f"came along: {problem}" for problem in done.problems])
-    say(f"  set TRUEUP_HOME={done.home}, and TRUEUP_DATABASE_URL if you named a database: {done.database}")
+    say(f"  set TRUEUP_HOME={done.home}, and as far as they are not in it, TRUEUP_DATABASE_URL={done.database}")
+    say(f"  and TRUEUP_MLFLOW_URI={done.mlflow}")
     say("  the old home is closed for writing, and nothing in it was deleted")
 
 
