@@ -401,6 +401,19 @@ def test_great_expectations_is_imported_only_where_it_is_used():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_great_expectations_is_imported_without_what_it_does_not_need():
+    """In a process of its own. What was left out is there for others afterwards."""
+    code = """
+import sys
+from trueup.adapters.great_expectations import engine
+kind = engine.implementations()["expect_column_kl_divergence_to_be_less_than"]
+assert not {"boto3", "altair"} & set(sys.modules)
+import boto3
+assert sys.modules[kind.__module__].alt.Chart.__module__.startswith("altair")
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)
+
+
 def saved(folder, start, result, revision=1):
     window = Window(datetime(2013, start, 1), datetime(2013, start + 1, 1))
     batch = BatchRef("flights.rows", window, revision, 1, "rows.parquet", "0" * 64, result.rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Final
 
@@ -22,6 +23,7 @@ def loader() -> BaseLoader:
     return PackageLoader("trueup.reporting")
 
 
+@cache
 def template(name: str) -> Template:
     """A template that escapes its values unless they are marked as markup."""
     from jinja2 import Environment

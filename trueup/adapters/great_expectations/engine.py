@@ -20,17 +20,21 @@ from pandas.api import types as dtypes
 
 from trueup.adapters.great_expectations.checks import Check, Outcome, Result, none_unexpected
 from trueup.adapters.great_expectations.tally import EXAMPLES, Seen, Tally, plain
-from trueup.imports import undisturbed
+from trueup.imports import postponed, undisturbed, without
 
 # Expectations that GX can run on a categorical column; others get the values themselves.
 _FOR_CATEGORIES: Final = ("_null", "_in_set", "_regex", "_regex_list", "_unique", "_unique_value_count_to_be_between")
+_CLOUDS: Final = ("boto3", "botocore", "google.auth", "google.cloud", "google.oauth2", "sqlalchemy_redshift")
 _importing: Final = threading.Lock()
 
 
 @functools.cache
 def great_expectations() -> ModuleType:
-    """Import Great Expectations without the deprecation warnings of its dependencies."""
-    with _importing, warnings.catch_warnings(), undisturbed():
+    """Import Great Expectations without the deprecation warnings of its dependencies.
+
+    It imports the clients of clouds where they are installed, and Altair for one kind of picture: 35 MiB.
+    """
+    with _importing, warnings.catch_warnings(), undisturbed(), without(*_CLOUDS), postponed("altair"):
         warnings.simplefilter("ignore", DeprecationWarning)
         return importlib.import_module("great_expectations")
 
