@@ -14,6 +14,7 @@ import json
 import sys
 from collections.abc import Callable
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -128,10 +129,24 @@ class Bare:
         rivals += [self.champion] if self.champion is not None else []
         predictions = [predict(model, gate, task) for model in rivals]
         self.compared = [(log_loss(gate[LABEL], p), roc_auc_score(gate[LABEL], p)) for p in predictions]
+        for start, until in pairwise([*map(moment, turn.walked), begin]):
+            self.walk(recipe, start, until, by=moment(turn.end))
         if turn.refitted:
             challenger = self.fit(recipe, self.labelled(moment("2000-01-01"), end, by=moment(turn.end)))
         if turn.promoted:
             self.champion = challenger
+
+    def walk(self, recipe: Recipe, start: datetime, until: datetime, by: datetime) -> None:
+        """Fit the recipe, the prior and the simple model at an earlier cut-off, and compare them on the rows until the next."""
+        before = self.labelled(start - self.config.monitor.decay.reference_window, start, by=start)
+        models = [self.fit(recipe, self.labelled(moment("2000-01-01"), start, by=start))]
+        models += [fit(prior_model(self.config.task), before, before[LABEL]), self.simple(start, self.declared)]
+        models += [self.champion] if self.champion is not None else []
+        rows = self.labelled(start, until, by=by)
+        self.compared += [
+            (log_loss(rows[LABEL], p), roc_auc_score(rows[LABEL], p))
+            for p in (predict(model, rows, self.config.task) for model in models)
+        ]
 
     def try_out(self, recipe: Recipe, data: pd.DataFrame) -> float:
         """A recipe's mean loss over the folds."""

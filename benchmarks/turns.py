@@ -83,6 +83,7 @@ def _turn(cycle: Any, body: dict[str, Any]) -> dict[str, Any]:
             ],
             "recipe": recipe,
             "gate": (body["gate"]["start"], body["gate"]["end"]),
+            "walked": [fold["start"] for fold in (body["evidence"] or {}).get("folds", ())],
             "refitted": body["refit"] is not None,
             "promoted": cycle.decided.outcome == "promoted",
         }

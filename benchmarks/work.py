@@ -21,6 +21,7 @@ class Turn:
     trials: tuple[dict[str, Any], ...] = ()  # recipes that were tried
     recipe: dict[str, Any] | None = None  # the one that was fitted; None where nothing was trained
     gate: tuple[str, str] | None = None
+    walked: tuple[str, ...] = ()  # earlier cut-offs at which the recipe was fitted, too
     refitted: bool = False
     promoted: bool = False
 
