@@ -22,7 +22,7 @@ TrueupError
     ├── LockLost              another process took over the work meanwhile
     ├── EventsUnavailable     the event server does not answer; events wait in the outbox
     ├── EventRefused          the event server refuses an event
-    ├── ClusterFailed         the Dask cluster of TRUEUP_DASK cannot do the work
+    ├── ClusterFailed         the Dask cluster cannot do the work; a retry may help
     ├── TrainingFailed        no candidate could be fitted
     ├── NoExporter            a pipeline cannot be written as ONNX
     ├── OnnxFailed            onnxruntime could not run a model's ONNX file
@@ -144,7 +144,9 @@ class LockLost(WorkError):
 
 
 class ClusterFailed(WorkError):
-    """The Dask cluster cannot do the work; what was recorded before stays, and no trial or batch is to blame."""
+    """The Dask cluster cannot do the work; what was recorded before stays, and no trial, batch or challenger is to blame."""
+
+    transient = True
 
 
 class TrainingFailed(WorkError):

@@ -188,7 +188,7 @@ class Home:
         """Fits pipelines; a replay shares fits among policies."""
         from trueup.adapters.fit_cache import Fits
 
-        return Fits()
+        return Fits(self.cluster)
 
     @cached_property
     def cluster(self) -> Cluster | None:
@@ -197,7 +197,7 @@ class Home:
             return None
         from trueup.adapters.dask.cluster import Cluster
 
-        return Cluster(address)
+        return Cluster(address, self.settings.dask_plain_fits)
 
     @cached_property
     def background(self) -> Background:

@@ -7,6 +7,8 @@ import shutil
 import signal
 from threading import Thread
 
+import numpy as np
+import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 
@@ -14,7 +16,15 @@ from tests import clusters, streams
 from tests.story import PLAIN, Story, stream
 from trueup.adapters.dask import trials
 from trueup.adapters.dask.cluster import Cluster
-from trueup.errors import ClusterFailed, WorkError
+from trueup.adapters.fit_cache import Fits
+from trueup.audit.reproduce import reproduce
+from trueup.config.settings import Settings
+from trueup.config.tasks import Task
+from trueup.domain.features.features import FeatureSchema
+from trueup.domain.learning.learning import build, defaults
+from trueup.domain.learning.recipe import Recipe
+from trueup.errors import ClusterFailed, UsageError, WorkError
+from trueup.home import Home
 from trueup.loop.elsewhere import Elsewhere
 
 SEARCH = PLAIN.replace("  trials: 1\n  folds: 1\n", "  trials: 6\n  trials_at_once: 3\n  folds: 2\n").replace(
@@ -91,7 +101,7 @@ def test_a_batch_that_cannot_be_predicted_fails_as_without_a_cluster(here, tmp_p
     for story in stories:
         (story.configs / "own.py").write_text(OWN)
         story.turn(5)
-        with pytest.raises(WorkError, match="no such x") as info:
+        with pytest.raises(WorkError, match=r"no such x") as info:
             story.turn(8)
         errors.append(str(info.value))
         assert [len(story.predictions(week)) > 100 for week in (5, 6, 7)] == [True, False, False]
@@ -130,7 +140,7 @@ def scheduler(processes):
     return processes.scheduler_address
 
 
-def kill_a_busy_worker(processes, killed: list[int]) -> None:
+def kill_a_busy_worker(processes, killed: list[int], task: str = "run") -> None:
     """Kill one worker while it computes, as a machine that runs out of memory would."""
     from distributed import Client
 
@@ -139,7 +149,7 @@ def kill_a_busy_worker(processes, killed: list[int]) -> None:
         busy = list[str]()
 
         def computing() -> bool:
-            busy[:] = [w for w, tasks in client.processing().items() if any("run" in str(t) for t in tasks)]
+            busy[:] = [w for w, tasks in client.processing().items() if any(task in str(t) for t in tasks)]
             return bool(busy)
 
         clusters.wait_until(computing)
@@ -187,3 +197,83 @@ def test_a_failing_trial_is_recorded_as_without_a_cluster(scheduler, rows, tmp_p
     states = [t["state"] for t in stories[0].home.ledger.entries("toy")[0].body.search.trials]
     assert "failed" in states
     assert "complete" in states
+
+
+class TestLightgbmDask:
+    """`train.dask_workers`: the recipe records engine and number, and no other number fits it again."""
+
+    config = PLAIN.replace("[gradient_boosting]", "[lightgbm]\n  dask_workers: 2").replace(
+        "{gradient_boosting: {max_iter: 40, learning_rate: 0.15, max_leaf_nodes: 8}}",
+        "{lightgbm: {n_estimators: 30, num_leaves: 8}}",
+    )
+
+    @pytest.fixture(scope="class")
+    def story(self, processes, rows, tmp_path_factory):
+        clusters.wait_until(lambda: len(processes.scheduler_info["workers"]) == 2)
+        places = {"dask": processes.scheduler_address, "dask_plain_fits": True}
+        config = self.config + "export: {required: true}\n"
+        story = Story(tmp_path_factory.mktemp("lightgbm"), rows, config, **places)
+        for week in (5, 8):
+            story.turn(week)
+        return story
+
+    @pytest.mark.thorough
+    def test_the_recipe_records_it_and_the_model_is_like_any_other(self, story):
+        promoted = [e for e in story.home.ledger.entries("toy") if e.kind == "promoted"]
+        for entry in promoted:
+            parameters = entry.body.model.recipe.parameters
+            assert (parameters["engine"], parameters["workers"]) == ("lightgbm.dask", 2)
+            assert entry.body.refit.status == "pass"
+        assert promoted
+        assert len(story.predictions(7)) > 100
+        with story.home.registry.files(story.model.champion().uri) as folder:
+            assert (folder / "model.onnx").exists()
+            assert not [p for p in folder.rglob("*") if p.is_file() and b"127.0.0.1" in p.read_bytes()]
+
+    @pytest.mark.thorough
+    def test_every_version_is_made_again_to_the_last_bit(self, story):
+        entry = next(e for e in story.home.ledger.entries("toy") if e.kind == "promoted")
+        for version in (entry.body.judged.version, entry.body.version):
+            again = reproduce("toy", version, story.home)
+            assert again.same, again.message
+            assert again.exact
+
+    @pytest.mark.thorough
+    def test_without_that_many_workers_it_is_refused(self, story):
+        version = story.model.champion().version
+        places = {"home": story.home.root, "configs": story.configs, "dask_plain_fits": True}
+        nowhere = Home(Settings(**places))
+        with pytest.raises(ClusterFailed, match=r"fitted by lightgbm.dask on 2 workers.*set TRUEUP_DASK to a cluster"):
+            reproduce("toy", version, nowhere)
+        nowhere.close()
+        with clusters.running(1, processes=False) as small:
+            one = Home(Settings(**places, dask=small.scheduler_address))
+            with pytest.raises(ClusterFailed, match=r"on 2 workers, because the model depends on their number.* has 1"):
+                reproduce("toy", version, one)
+            one.close()
+        with clusters.running(2, processes=False, threads_per_worker=2) as broad:
+            two = Home(Settings(**places, dask=broad.scheduler_address))
+            with pytest.raises(ClusterFailed, match=r"start them with --nthreads 1"):
+                reproduce("toy", version, two)
+            two.close()
+
+    @pytest.mark.thorough
+    def test_a_worker_killed_in_the_middle_of_a_fit_is_no_failed_challenger(self, scheduler, processes):
+        rng = np.random.default_rng(0)
+        frame = pd.DataFrame(rng.normal(size=(100_000, 4)), columns=list("abcd"))
+        y = (frame["a"] * frame["b"] > rng.normal(size=len(frame))).astype(int)
+        fits, schema = Fits(Cluster(scheduler, plain_fits=True)), FeatureSchema(tuple("abcd"), ())
+        recipe = Recipe("lightgbm", {**defaults("lightgbm", Task.BINARY), "n_estimators": 2000})
+        killed = list[int]()
+        killer = Thread(target=kill_a_busy_worker, args=(processes, killed, "_train_part"))
+        killer.start()
+        with pytest.raises(ClusterFailed, match=r"a worker of lightgbm.dask was lost"):
+            fits.fit(build(recipe, schema, Task.BINARY), frame, y, workers=2)
+        killer.join()
+        assert killed
+
+    def test_sockets_without_tls_must_be_allowed(self, here):
+        fits, schema = Fits(Cluster(here.scheduler_address)), FeatureSchema(("a",), ())
+        pipeline = build(Recipe("lightgbm", defaults("lightgbm", Task.BINARY)), schema, Task.BINARY)
+        with pytest.raises(UsageError, match=r"without TLS.*set TRUEUP_DASK_PLAIN_FITS=1"):
+            fits.fit(pipeline, pd.DataFrame({"a": [0.0, 1.0]}), [0, 1], workers=2)

@@ -10,8 +10,9 @@ import hashlib
 import inspect
 import json
 import time
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -27,7 +28,11 @@ from trueup.adapters.mlflow import model_files
 from trueup.domain.data.digest import digest_of
 from trueup.domain.features.chunks import Rows, frame_of
 from trueup.domain.learning import encoding
-from trueup.domain.learning.learning import Floats, fit, fit_steps
+from trueup.domain.learning.learning import Boost, Floats, fit, fit_steps
+from trueup.errors import ClusterFailed
+
+if TYPE_CHECKING:
+    from trueup.adapters.dask.cluster import Cluster
 
 _LABEL = "\0label"  # not the name of a feature
 _WORTH = 1.0  # fits that take longer are cached
@@ -43,13 +48,15 @@ class Order(NamedTuple):
     at_most: int | None
     seed: int
     weights: Floats | None
+    workers: int | None  # of lightgbm.dask; None for a fit in this process
 
 
 class Fits:
-    """Fits models, and sums the seconds in `spent`."""
+    """Fits models, and sums the seconds in `spent`. A recipe for `lightgbm.dask` is fitted by the workers of `cluster`."""
 
-    def __init__(self) -> None:
+    def __init__(self, cluster: Cluster | None = None) -> None:
         self.spent = 0.0
+        self._cluster = cluster
 
     def fit(
         self,
@@ -59,16 +66,31 @@ class Fits:
         at_most: int | None = None,
         seed: int = 0,
         weights: Floats | None = None,
+        workers: int | None = None,
     ) -> Pipeline:
-        fitted, seconds = self._make(Order(model, X, y, at_most, seed, weights))
+        fitted, seconds = self._make(Order(model, X, y, at_most, seed, weights, workers))
         self.spent += seconds
         return fitted
 
     def _make(self, order: Order) -> tuple[Pipeline, float]:
         """Return the fitted model, and the seconds of the fit."""
         started = time.perf_counter()
-        fitted = fit(*order)
+        fitted = fit(
+            order.model, order.X, order.y, order.at_most, order.seed, order.weights, self._boost(order.workers)
+        )
         return fitted, time.perf_counter() - started
+
+    def _boost(self, workers: int | None) -> Boost | None:
+        if workers is None:
+            return None
+        if self._cluster is None:
+            raise ClusterFailed(
+                f"the recipe is fitted by lightgbm.dask on {workers} workers, because the model depends on their number; set TRUEUP_DASK to "
+                "a cluster with as many, then run again"
+            )
+        from trueup.adapters.dask import lightgbm_fit
+
+        return partial(lightgbm_fit.fit, self._cluster, workers)
 
 
 class Shelf(Fits):
@@ -107,7 +129,9 @@ def _key(order: Order) -> str:
     labelled = frame_of(order.X).reset_index(drop=True).assign(**{_LABEL: pd.Series(order.y).to_numpy()})
     rows = parquet.digest(parquet.to_table(labelled))
     counted = None if order.weights is None else hashlib.sha256(order.weights.tobytes()).hexdigest()
-    return digest_of([_plain(order.model), rows, order.at_most, order.seed, counted, sklearn.__version__, _CODE])[:40]
+    return digest_of(
+        [_plain(order.model), rows, order.at_most, order.seed, counted, order.workers, sklearn.__version__, _CODE]
+    )[:40]
 
 
 def _plain(value: Any) -> Any:

@@ -27,7 +27,7 @@ from trueup.domain.judging.metrics import metrics
 from trueup.domain.learning.learning import class_names, predict, predict_each
 from trueup.domain.learning.recipe import Recipe
 from trueup.domain.types import LABEL, ROW_ID, Window
-from trueup.errors import RegistryUnavailable, TrueupError, UntrustedModel, UsageError, WorkError
+from trueup.errors import ClusterFailed, RegistryUnavailable, TrueupError, UntrustedModel, UsageError, WorkError
 from trueup.governance.ledger_queries import part_about, versions_of
 from trueup.governance.recorded_inputs import config_then, modules_then
 from trueup.handoffs import Role, prediction_of
@@ -119,7 +119,7 @@ class _Record:
 
 
 def reproduce(model: str, version: int, home: Home) -> Reproduced:
-    """Make a version again and compare. Raises UsageError when no decision names it.
+    """Make a version again and compare. Raises UsageError when no decision names it, ClusterFailed without its workers.
 
     Inputs that are gone or changed are differences, not errors: the rest is still compared.
     """
@@ -135,6 +135,8 @@ def reproduce(model: str, version: int, home: Home) -> Reproduced:
     edited = [Difference("ledger", str(p)) for p in home.ledger.verify() if p.seq == record.entry.seq]
     try:
         rebuilt = _rebuilt(record, home)
+    except ClusterFailed:  # nothing was compared, and nothing is known to differ
+        raise
     except (TrueupError, _Gone) as error:
         rebuilt = _Rebuilt(error.differences if isinstance(error, _Gone) else [Difference("rows", str(error))])
     return replace(

@@ -58,6 +58,7 @@ def contradictions(content: Mapping[str, Any], root: Path | None = None) -> Iter
     yield from _types(content)
     yield from _units(content)
     yield from _rollout(content)
+    yield from _workers(content)
 
 
 def meant(content: Any, *path: str, section: Any = ModelConfig, root: Path | None = None) -> Any:
@@ -179,6 +180,16 @@ def _units(content: Mapping[str, Any]) -> Iterator[Mistake]:
         if name not in names and not str(name).startswith(prefixes):
             hint = did_you_mean(str(name), map(str, names), "correct or remove it")
             yield Mistake(("export", "units", name), f"the model has no input of that name; {hint}")
+
+
+def _workers(content: Mapping[str, Any]) -> Iterator[Mistake]:
+    """`train.dask_workers` fits LightGBM only."""
+    families = meant(content, "train", "families")
+    if meant(content, "train", "dask_workers") is not None and families is not None and "lightgbm" not in families:
+        yield Mistake(
+            ("train", "dask_workers"),
+            "fits the family lightgbm only; add it to train.families, or remove train.dask_workers",
+        )
 
 
 def _rollout(content: Mapping[str, Any]) -> Iterator[Mistake]:

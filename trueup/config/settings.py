@@ -84,6 +84,10 @@ class Settings(BaseSettings):
         None,
         description="Address of a Dask scheduler, such as `tcp://127.0.0.1:8786`, with workers for trials of the search, batches to score and policies of a replay; beyond this machine only `tls://`. See docs/how-to/dask.md.",
     )
+    dask_plain_fits: bool = Field(
+        False,
+        description="Set to 1 to let the workers of `train.dask_workers` exchange sums of the training rows without TLS. Only trusted machines may reach theirs; see docs/how-to/dask.md.",
+    )
     debug: bool = Field(False, description="Set to 1 to print the traceback of an error.")
     notify: str | None = Field(
         None,

@@ -40,7 +40,8 @@ def replay_policies(
     span = whole_span(model, *(t and in_zone(model.config, t) for t in (start, end)))
     chosen = parse_all(policies) if policies else usual(model.config)
     prepared = prepare(model, span, chosen, known_then)
-    _run(prepared, model.home.settings.dask, workers)
+    with prepared.shared(model.home):
+        _run(prepared, model.home.settings.dask, workers)
     return publish(model, span, prepared.runs(), known_then)
 
 

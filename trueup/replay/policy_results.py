@@ -13,6 +13,7 @@ from trueup.domain.records import from_json, to_plain
 from trueup.replay.policy_run import Look, PolicyRun, Tried
 
 _FACTS, _LOSSES, _PROGRESS = "life.json", "life.parquet", "progress"
+FILES = (_LOSSES, _FACTS)  # of a result, the mark of its end last
 
 
 @dataclass(frozen=True)

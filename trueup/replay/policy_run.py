@@ -106,6 +106,7 @@ def for_replay(config: ModelConfig) -> ModelConfig:
     """The config without settings that reach out of the replay, wait for a person or make files that it does not use."""
     changes = {
         "clock": "data",
+        "train": config.train.model_copy(update={"dask_workers": None}),  # each policy is played in one process
         "export": None,
         "serve": None,
         "score": config.score.model_copy(update={"sink": None}),

@@ -6,11 +6,11 @@ import logging
 import multiprocessing
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ALL_COMPLETED, CancelledError, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime, time
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 
 from trueup.adapters.background import end_with_parent
 from trueup.adapters.dask.cluster import executor, gone
+from trueup.adapters.dask.worker import alone, versions
 from trueup.config.plugins import root_of
 from trueup.config.policies import Policy, applied
 from trueup.config.rules import contradictions
@@ -26,10 +27,13 @@ from trueup.config.settings import Settings
 from trueup.domain.data.digest import config_digest, digest_of
 from trueup.domain.types import Window
 from trueup.errors import NotEnoughData, UsageError, WorkError
+from trueup.home import Home
+from trueup.loop.elsewhere import Elsewhere
 from trueup.model import Model
 from trueup.replay import policy_results
 from trueup.replay.policy_run import PolicyRun, for_replay, play
 from trueup.replay.sandbox import Sandbox
+from trueup.replay.shipping import fetch_history, put_result, shipped
 
 OnProgress = Callable[[float], None]  # called with the finished share
 _PLAYING = ".playing"
@@ -44,6 +48,9 @@ class Replay:
     sandbox: Sandbox
     policies: tuple[Policy, ...]
     homes: tuple[Path, ...]  # their homes
+    versions: Mapping[str, str | None] = field(default_factory=versions)  # of packages; a worker must have the same
+    there: Elsewhere | None = None  # how a worker of a cluster finds a home in an object store
+    root: Path = Path()  # of the home on the machine that prepared the replay
 
     def folder_of(self, policy: Policy) -> Path:
         return self.homes[self.policies.index(policy)]
@@ -51,9 +58,17 @@ class Replay:
     def live(self, policy: Policy, on_progress: OnProgress = lambda _: None) -> None:
         """Play a policy unless it was played to its end; `on_progress` gets the progress of all.
 
+        On a cluster with the home in an object store it is played in the worker's part of the home, see `shipping`.
         Raises what the loop raises, and NotEnoughData if it never had a champion: the others have the same bar for
         their first one, so they would have none either.
         """
+        with alone(self.versions):
+            if self.there is None:
+                self._live(policy, on_progress)
+            else:
+                self._live_there(self.there, policy)
+
+    def _live(self, policy: Policy, on_progress: OnProgress) -> None:
         folder = self.folder_of(policy)
 
         def note(done: int, of: int) -> None:
@@ -70,6 +85,39 @@ class Replay:
                 f"and all have the same bar for the first: {run.why_none}; replay a longer span (--from, --to), or see "
                 f"`trueup check {self.config.model} --rehearse`"
             )
+
+    def _live_there(self, there: Elsewhere, policy: Policy) -> None:
+        with there.opened() as home:
+            folder = self._moved(self.sandbox.folder, home)
+            settings = self.sandbox.settings.model_copy(update={"configs": home.configs})
+            sandbox = replace(self.sandbox, folder=folder, settings=settings)
+            meant = for_replay(applied(self.config, policy))
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(folder.with_suffix(".lock")):
+                fetch_history(home, folder, sandbox.place(meant))
+            here = replace(
+                self, sandbox=sandbox, homes=tuple(self._moved(each, home) for each in self.homes), there=None
+            )
+            if not policy_results.ended(here.folder_of(policy)):
+                sandbox.folder_of(meant)
+            try:
+                here._live(policy, lambda _: None)
+            finally:
+                if policy_results.ended(here.folder_of(policy)):
+                    put_result(home, here.folder_of(policy))
+
+    def _moved(self, path: Path, home: Home) -> Path:
+        return home.root / path.relative_to(self.root)
+
+    @contextmanager
+    def shared(self, home: Home) -> Iterator[None]:
+        """For the block, let the workers of a cluster find what they need, and fetch the results."""
+        if self.there is None:
+            yield
+            return
+        histories = [self.sandbox.place(for_replay(applied(self.config, policy))) for policy in self.policies]
+        with shipped(home, self.sandbox.folder, histories, self.homes):
+            yield
 
     def progress(self) -> float:
         return sum(map(policy_results.progress, self.homes)) / len(self.homes)
@@ -96,7 +144,10 @@ def prepare(model: Model, span: Window, policies: Sequence[Policy], known_then: 
     place = folder(model, span, known_then)
     sandbox = Sandbox(_without_secrets(model.home.settings, place), place, span, known_then)
     # Started here: they share a history, and the second would only wait.
-    return Replay(model.config, sandbox, tuple(policies), tuple(sandbox.folder_of(each, model.home) for each in meant))
+    homes = tuple(sandbox.folder_of(each, model.home) for each in meant)
+    settings = model.home.settings
+    there = Elsewhere.of(model.home) if settings.dask and settings.address else None
+    return Replay(model.config, sandbox, tuple(policies), homes, there=there, root=model.home.root)
 
 
 def _without_secrets(settings: Settings, home: Path) -> Settings:
@@ -132,7 +183,10 @@ def replay(
         for policy in policies:
             prepared.live(policy, on_progress)
     else:
-        with _executor(model.home.settings.dask, min(workers, len(policies))) as pool:
+        with (
+            _executor(model.home.settings.dask, min(workers, len(policies))) as pool,
+            prepared.shared(model.home),
+        ):
             beside_each_other(prepared, pool, on_progress)
     return prepared.runs()
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import uuid4
 from zoneinfo import ZoneInfo
 
 import pandas as pd
@@ -31,9 +32,9 @@ from trueup.stages.ingest import land
 from trueup.stages.ingest_labels import joining
 from trueup.stages.validate import validate
 
-_SHARED = ("batches", "features", "quarantine")
-_DATABASES = ("trueup.db", "mlflow.db")
-_READY = "ready"
+SHARED = ("batches", "features", "quarantine")
+DATABASES = ("trueup.db", "mlflow.db")
+READY = "ready"
 
 
 @dataclass(frozen=True)
@@ -75,12 +76,12 @@ class Sandbox:
         with FileLock(place / ".lock"):
             home = self.opened(place)
             try:
-                if not (place / _READY).exists():
+                if not (place / READY).exists():
                     if self.known_then:
                         self._adopt(Model(config, home), origin)
                     else:
                         self._land(Model(config, home))
-                    (place / _READY).touch()
+                    (place / READY).write_text(uuid4().hex)  # names this history, among those laid out elsewhere
                 return self._turns(Model(config, home))
             finally:
                 home.close()
@@ -128,17 +129,17 @@ class Sandbox:
         """The home in which a config is played; started with a copy of what was landed. Raises like `lay_out`."""
         home = self.folder / "homes" / config_digest(config)[:16]
         with FileLock(home.with_suffix(".lock")):
-            if not (home / _READY).exists():
+            if not (home / READY).exists():
                 self.lay_out(config, origin)
                 shutil.rmtree(home, ignore_errors=True)
                 home.mkdir(parents=True)
                 place = self.place(config)
-                for name in _SHARED:
+                for name in SHARED:
                     (place / name).mkdir(exist_ok=True)
                     (home / name).symlink_to(place / name, target_is_directory=True)
-                for name in _DATABASES:
+                for name in DATABASES:
                     copy_sqlite(place / name, home / name)
-                (home / _READY).touch()
+                (home / READY).touch()
         return home
 
 

@@ -19,7 +19,7 @@ from trueup.crash import reach
 from trueup.domain.data.digest import digest_of
 from trueup.domain.features.features import FeatureSchema
 from trueup.domain.learning.learning import at_most, build, class_names, predict, recency
-from trueup.domain.learning.recipe import Recipe, StandIn
+from trueup.domain.learning.recipe import Recipe, StandIn, on_workers, workers_of
 from trueup.domain.learning.searched import Searched
 from trueup.domain.learning.splits import Indices, time_folds
 from trueup.domain.learning.training_windows import Hold, Plan, plan_training, reference_window
@@ -74,9 +74,10 @@ def train(model: Model, chosen: Plan, as_of: datetime) -> Trained:
         with _scoring(model, made.searched) as (score, together):
             first = current.recipe if current else None
             result = search(score, model.config.train, model.config.task, first, together)
-        trained = _fit(model, data, result.recipe, chosen, run_id)
+        recipe = on_workers(result.recipe, model.config.train.dask_workers)
+        trained = _fit(model, data, recipe, chosen, run_id)
         seconds = round(model.home.fits.spent - before, 3)
-        parameters = {"family": result.recipe.family, "seed": result.recipe.seed, **result.recipe.parameters}
+        parameters = {"family": recipe.family, "seed": recipe.seed, **recipe.parameters}
         model.home.tracking.log(
             run_id, params=parameters, metrics={"train_rows": trained.rows, "train_seconds": seconds}
         )
@@ -177,7 +178,7 @@ def fit_recipe(
     """
     weights = None if recipe.family in get_args(StandIn) else recency(data.event_time, config.train.half_life)
     pipeline = build(recipe, schema or data.schema, config.task)
-    return fits.fit(pipeline, data.inputs, data.y, at_most(recipe), recipe.seed, weights)
+    return fits.fit(pipeline, data.inputs, data.y, at_most(recipe), recipe.seed, weights, workers_of(recipe))
 
 
 def data_digest(data: Examples, recipe: Recipe) -> str:

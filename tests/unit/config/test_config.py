@@ -339,6 +339,25 @@ def test_a_rollout_is_a_policy_and_no_reason_to_train_on_the_same_data_once_more
     assert parse_model(config_text(with_rollout).decode()).promote.rollout is None
 
 
+def test_keys_of_a_cluster_are_a_reason_to_train_again_only_if_they_are_set():
+    plain, unset, both = (
+        parse_model(GOOD + more)
+        for more in (
+            "",
+            "train: {trials_at_once: 1}\n",
+            "train: {trials_at_once: 4, families: [lightgbm], dask_workers: 2}\n",
+        )
+    )
+    assert config_digest(unset) == config_digest(plain)
+    assert "dask_workers" not in config_text(plain).decode()
+    assert parse_model(config_text(both).decode()).train == both.train
+
+
+def test_several_workers_fit_lightgbm_only():
+    (found,) = problems(GOOD + "train: {dask_workers: 2}\n")
+    assert "train.dask_workers: fits the family lightgbm only; add it to train.families" in found
+
+
 def test_a_rollout_needs_traffic():
     (found,) = problems(GOOD + "promote: {rollout: {}}\n")
     assert found == (

@@ -26,17 +26,21 @@ CERTIFICATES = (
     "DASK_DISTRIBUTED__COMM__TLS__CA_FILE, DASK_DISTRIBUTED__COMM__TLS__CLIENT__CERT and "
     "DASK_DISTRIBUTED__COMM__TLS__CLIENT__KEY"
 )
-_PATIENCE = 10  # seconds until the scheduler must answer
+_PATIENCE = 30  # seconds until the scheduler must answer, and has a worker
 _ALONE = 60.0  # seconds that work waits in a cluster without a worker
 _LOOK = 1.0  # seconds between looks at the workers
 _SENDINGS = 4  # of rows that were lost with the workers that had them
 
 
 class Cluster:
-    """The workers of the scheduler at an address. The connection is made at first use."""
+    """The workers of the scheduler at an address. The connection is made at first use.
 
-    def __init__(self, address: str) -> None:
+    With `plain_fits` they may exchange sums of rows without TLS, see `lightgbm_fit`.
+    """
+
+    def __init__(self, address: str, plain_fits: bool = False) -> None:
         self.address = address
+        self.plain_fits = plain_fits
         self._connecting = threading.Lock()
 
     @property

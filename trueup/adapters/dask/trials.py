@@ -10,6 +10,7 @@ from trueup.adapters.dask.cluster import Cluster
 from trueup.adapters.dask.worker import name_of_worker
 from trueup.adapters.fit_cache import Fits
 from trueup.adapters.optuna import Score, Together
+from trueup.domain.features.chunks import chunks_of
 from trueup.domain.learning.recipe import Recipe
 from trueup.domain.learning.searched import Searched
 from trueup.errors import ClusterFailed
@@ -37,7 +38,7 @@ def trials_at(cluster: Cluster, searched: Searched, at_once: int, fits: Fits) ->
 def _measured(searched: Searched, recipe: Recipe, fold: int) -> tuple[float, float]:
     """The loss of a recipe on a fold, and the seconds of the fit. Raises ClusterFailed if the rows cannot be read here."""
     try:
-        _ = searched.X
+        next(iter(chunks_of(searched.rows)), None)
     except Exception as error:
         raise ClusterFailed(
             f"the Dask worker {name_of_worker()} cannot read the rows of the search: {error}; give it the credentials of the home's "

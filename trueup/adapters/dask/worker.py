@@ -5,7 +5,8 @@ from __future__ import annotations
 import pickle
 import platform
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -15,7 +16,7 @@ from trueup.errors import ClusterFailed, WorkError
 # Packages that a number may depend on. A worker with others could return another last digit.
 _PACKAGES = ("trueup", "scikit-learn", "numpy", "scipy", "pandas", "pyarrow", "lightgbm")
 # A fit limits the threads of the whole process, so two units in one process would disturb each other.
-_ALONE = threading.Lock()
+_ALONE = threading.RLock()
 
 
 @cache
@@ -24,14 +25,21 @@ def versions() -> Mapping[str, str | None]:
     return {"python": ".".join(platform.python_version_tuple()[:2]), **{name: _version(name) for name in _PACKAGES}}
 
 
-def run(wanted: Mapping[str, str | None], do: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function in a worker with the versions `wanted`. Raises ClusterFailed for others, else what it raises."""
-    other = [f"{name} {here or 'missing'} instead of {wanted[name]}" for name, here in versions().items() if here != wanted[name]]  # fmt: skip
-    if other:
+@contextmanager
+def alone(wanted: Mapping[str, str | None]) -> Iterator[None]:
+    """For the block, be the only unit in this process. Raises ClusterFailed if the versions are not those `wanted`."""
+    here = versions()
+    if other := [f"{name} {here[name] or 'missing'} instead of {wanted[name]}" for name in here if here[name] != wanted[name]]:  # fmt: skip
         raise ClusterFailed(
             f"the Dask worker {name_of_worker()} has {', '.join(other)}; install the same packages there"
         )
     with _ALONE:
+        yield
+
+
+def run(wanted: Mapping[str, str | None], do: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function in a worker, `alone`. Raises what it raises."""
+    with alone(wanted):
         try:
             return do(*arguments)
         except Exception as error:

@@ -51,6 +51,11 @@ class TrainConfig(Section):
     search_rows: int | None = Field(
         50_000, ge=100, description="The search uses at most this many of the newest rows. The fit uses all."
     )
+    dask_workers: int | None = Field(
+        None,
+        ge=2,
+        description="Fit the family `lightgbm` by `lightgbm.dask` on this many workers of the cluster `TRUEUP_DASK`, for tables that no single machine can hold. The model depends on the number, so recipes record it. Default: one process.",
+    )
     max_seconds: float = Field(
         900,
         gt=0,

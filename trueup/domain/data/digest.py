@@ -25,7 +25,7 @@ def digest_of(value: Any) -> str:
 _NOT_DECIDING = {"retention", "replay", "governance", "about", "serve", "tags"}
 
 
-_LATER = ("trials_at_once",)  # keys of `train` that earlier versions of Trueup did not have
+_LATER = ("trials_at_once", "dask_workers")  # keys of `train` that earlier versions of Trueup did not have
 
 
 def unused(train: TrainConfig) -> set[str]:

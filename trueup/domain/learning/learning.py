@@ -9,7 +9,7 @@ thread, because sums over several threads depend on their number.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from fnmatch import fnmatchcase
 from functools import cache
@@ -20,6 +20,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from sklearn import inspection
 from sklearn.base import clone
+from sklearn.compose import ColumnTransformer
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -33,11 +34,13 @@ from trueup.domain.features.features import FeatureSchema
 from trueup.domain.judging.metrics import row_losses
 from trueup.domain.learning.encoding import columns_of, encodes, fit_encoder, matrix_of, width_of
 from trueup.domain.learning.families import MATRIX_TYPES, for_trees, learner_of, missing_package
-from trueup.domain.learning.recipe import Recipe, Space, is_lightgbm
+from trueup.domain.learning.recipe import ON_WORKERS, Recipe, Space, is_lightgbm
 from trueup.errors import TrainingFailed
 from trueup.hints import did_you_mean
 
 Floats = NDArray[np.float64]
+# Fits an estimator of LightGBM on rows that a fitted transformer encodes, with their labels (n,) and weights.
+Boost = Callable[[Any, ColumnTransformer, Rows, NDArray[Any], Floats | None], None]
 
 
 SIMPLE_ROWS = 20_000  # more rows make a linear model slower but hardly better
@@ -96,7 +99,7 @@ def build(recipe: Recipe, schema: FeatureSchema, task: Task) -> Pipeline:
     if recipe.family in ("simple", "prior"):
         return _stand_in(recipe, schema, task)
     learner = learner_of(cast("Family", recipe.family), task)
-    parameters = dict(recipe.parameters)
+    parameters = {name: value for name, value in recipe.parameters.items() if name not in ON_WORKERS}
     if learner.monotone and isinstance(signs := parameters.get(learner.monotone), Mapping):
         parameters[learner.monotone] = {
             name: next((sign for pattern, sign in signs.items() if fnmatchcase(name, pattern)), 0)
@@ -144,13 +147,14 @@ def fit(
     at_most: int | None = None,
     seed: int = 0,
     weights: Floats | None = None,
+    boost: Boost | None = None,
 ) -> Pipeline:
     """Return a fitted copy of the pipeline.
 
     `X` (n, any) has at least the columns of its schema, as a frame or in chunks, `y` (n,) the labels: 0/1, class names, or numbers; `weights`
     (n,) are the rows' weights in the estimator (equal by default). Columns without any value are left out, because
-    boosting fails on them. With `at_most`, more rows are thinned to that number at random by `seed`. Raises
-    TrainingFailed with scikit-learn's reason.
+    boosting fails on them. With `at_most`, more rows are thinned to that number at random by `seed`. `boost`
+    fits LightGBM elsewhere than in this process. Raises TrainingFailed with scikit-learn's reason.
     """
     labels = np.asarray(y)
     if at_most is not None and len(labels) > at_most:
@@ -163,7 +167,7 @@ def fit(
         with _pools().limit(limits=_THREADS), warnings.catch_warnings():
             # A linear model at its limit of iterations is judged by its loss on later rows like any other.
             warnings.simplefilter("ignore", ConvergenceWarning)
-            fit_steps(model, X, labels, weights)
+            fit_steps(model, X, labels, weights, boost)
     except ValueError as error:
         raise TrainingFailed(
             f"{type(estimator).__name__} could not be fitted on {len(labels):,} rows: {error}; "
@@ -172,13 +176,15 @@ def fit(
     return model
 
 
-def fit_steps(model: Pipeline, X: Rows, labels: NDArray[Any], weights: Floats | None) -> None:
+def fit_steps(
+    model: Pipeline, X: Rows, labels: NDArray[Any], weights: Floats | None, boost: Boost | None = None
+) -> None:
     """Fit the steps of a pipeline like its own `fit`: those for trees chunk by chunk, see `encoding`."""
     dtype, estimator = MATRIX_TYPES.get(type(model[-1])), model[-1]
     if is_lightgbm(estimator) and encodes(model):
         from trueup.domain.learning import lightgbm_fit  # the package is an extra
 
-        lightgbm_fit.fit(estimator, fit_encoder(model[0], X), X, labels, weights)
+        (boost or lightgbm_fit.fit)(estimator, fit_encoder(model[0], X), X, labels, weights)
         return
     if isinstance(estimator, DummyClassifier | DummyRegressor):
         _fit_constant(model, X, labels)

@@ -39,14 +39,16 @@ def fit(estimator: Any, prepare: ColumnTransformer, X: Rows, labels: NDArray[Any
             estimator.fit(matrix_of(prepare, X, np.float64), labels, sample_weight=weights)
     except LightGBMError as error:
         raise ValueError(str(error)) from error
-    text = _with_missing_values(estimator.booster_.model_to_string(num_iteration=-1))
-    estimator._Booster = lightgbm.Booster(model_str=text)
+    adopt(estimator, estimator.booster_.model_to_string(num_iteration=-1))
 
 
-def _fit_chunks(
-    estimator: Any, prepare: ColumnTransformer, X: Chunks, labels: NDArray[Any], weights: Floats | None
-) -> None:
-    """Fit from chunks: the estimator learns its classes and parameters from a few rows, and then gets the Booster."""
+def adopt(estimator: Any, text: str) -> None:
+    """Make the model of a text that of an estimator, with missing values where most training rows went."""
+    estimator._Booster = lightgbm.Booster(model_str=_with_missing_values(text))
+
+
+def learn_classes(estimator: Any, prepare: ColumnTransformer, labels: NDArray[Any]) -> NDArray[Any]:
+    """Let an estimator learn its classes and parameters from a few rows; return the numbers of the labels' classes (n,)."""
     iterations = estimator.n_estimators
     first = np.unique(labels, return_index=True)[1] if hasattr(estimator, "predict_proba") else np.arange(2)
     estimator.n_estimators = 1
@@ -54,9 +56,15 @@ def _fit_chunks(
         estimator.fit(np.zeros((len(first), width_of(prepare))), labels[first])
     finally:
         estimator.n_estimators = iterations
-    parameters = {**estimator.booster_.params, "num_iterations": iterations}
-    targets = np.searchsorted(estimator.classes_, labels) if hasattr(estimator, "classes_") else labels
-    targets = np.asarray(targets, dtype=np.float32)  # as LightGBM keeps them
+    return np.searchsorted(estimator.classes_, labels) if hasattr(estimator, "classes_") else labels
+
+
+def _fit_chunks(
+    estimator: Any, prepare: ColumnTransformer, X: Chunks, labels: NDArray[Any], weights: Floats | None
+) -> None:
+    """Fit from chunks: the estimator learns its classes and parameters from a few rows, and then gets the Booster."""
+    targets = np.asarray(learn_classes(estimator, prepare, labels), dtype=np.float32)  # as LightGBM keeps them
+    parameters = {**estimator.booster_.params, "num_iterations": estimator.n_estimators}
     rows = lightgbm.Dataset(_Encoded(prepare, X), label=targets, weight=weights, params=parameters)
     estimator._Booster = lightgbm.train(parameters, rows)
     estimator._Booster.free_dataset()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from trueup.config.sections.training import Family, Parameters
@@ -71,6 +71,23 @@ class Recipe:
     family: Family | StandIn
     parameters: Parameters
     seed: int = 0
+
+
+ENGINE = "lightgbm.dask"
+ON_WORKERS = ("engine", "workers")  # parameters of a recipe that is fitted by several workers, not of its estimator
+
+
+def on_workers(recipe: Recipe, workers: int | None) -> Recipe:
+    """The recipe for so many workers of `lightgbm.dask`, which the model depends on. Other families stay as they are."""
+    if workers is None or recipe.family != "lightgbm":
+        return recipe
+    return replace(recipe, parameters={**recipe.parameters, "engine": ENGINE, "workers": workers})
+
+
+def workers_of(recipe: Recipe) -> int | None:
+    """How many workers fit a recipe; None for a fit in one process."""
+    workers: int | None = recipe.parameters.get("workers") if recipe.parameters.get("engine") == ENGINE else None
+    return workers
 
 
 @dataclass(frozen=True)
