@@ -1,4 +1,4 @@
-"""Write the pages of docs/ that can go stale: config and events from their schemas, the command line from its help.
+"""Write the pages of docs/ that can go stale: config, events and the command line from the code, capacity from measured costs.
 
 `python -m docs.generate` writes them; the tests compare.
 """
@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from docs.capacity import capacity_page
 from docs.faults import faults_page
 from trueup.config.durations import Duration, write_duration
 from trueup.config.plugins import Plugin
@@ -160,7 +161,13 @@ def _summary(payload: type[BaseModel]) -> str:
     return (payload.__doc__ or "").strip().splitlines()[0]
 
 
-PAGES = {"config.md": config_page, "cli.md": cli_page, "events.md": events_page, "faults.md": faults_page}
+PAGES = {
+    "capacity.md": capacity_page,
+    "config.md": config_page,
+    "cli.md": cli_page,
+    "events.md": events_page,
+    "faults.md": faults_page,
+}
 
 
 def main() -> None:
