@@ -33,6 +33,7 @@ from trueup.domain.monitoring.drift import sample_places
 from trueup.domain.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID, Batch, Window
 from trueup.errors import NotEnoughData
 from trueup.home import Home
+from trueup.memory import give_back
 from trueup.model import Champion, Model
 
 
@@ -133,6 +134,8 @@ def _compute(model: Model, key: str, batch: Batch, past: list[Batch], of: Featur
     history = history_features(queries, outcomes(), of.history) if of.history else None
     chunks = store.effective_chunks(batch.rows, list(dict.fromkeys([ROW_ID, EVENT_TIME, *used])), AT_ONCE)
     store.put_feature_chunks(key, _in_chunks(chunks, history, of))
+    del queries, history, chunks
+    give_back()
 
 
 def _in_chunks(

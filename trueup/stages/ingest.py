@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 
 from trueup.adapters.sources.port import Mark, SourcePort
+from trueup.adapters.store.landed_rows import AT_ONCE
 from trueup.adapters.store.results import Result
 from trueup.config.schema import ModelConfig
 from trueup.config.sections.ingest import IngestConfig
@@ -21,6 +22,7 @@ from trueup.domain.data.periods import complete_periods, period_of
 from trueup.domain.data.values import retyped
 from trueup.domain.types import Batch, Window
 from trueup.errors import NoData, SourceError
+from trueup.memory import give_back
 from trueup.model import Model, SourceRead
 from trueup.stages.config_problems import require_sound
 from trueup.stages.ingest_labels import Joining, joining
@@ -200,3 +202,6 @@ def land(model: Model, window: Window, joined: Joining | None = None) -> None:
         joined.land(window, landing.rows)
     reach("ingest.labels")
     model.home.store.land(model.config.rows_dataset, window, landing.rows, landing.facts)
+    if len(landing.rows) > AT_ONCE:
+        del landing
+        give_back()

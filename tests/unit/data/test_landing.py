@@ -222,6 +222,15 @@ def test_large_numbers_keep_apart_and_are_the_same_as_text():
     assert key_hash(pd.DataFrame({"id": np.array([2**63, 5], dtype=np.uint64)})).tolist() == ids(str(2**63), "5")
 
 
+def test_text_with_a_nul_is_no_whole_number_although_c_would_cut_it_there():
+    raw = orders(size=["1", "1\0", "2", None]).astype({"size": object})
+    landing = land(raw, ingest(types={"size": "integer"}))
+    assert landing.facts["mistyped"]["size"]["kind"] == "integer"
+    assert "1\0" in landing.rows["size"].tolist()
+    digits = land(orders(id=["1.0", "2", "1\0", "3"]))
+    assert digits.rows["id"].tolist() == ["2", "1\u2400", "1.0", "3"]
+
+
 def test_fractions_keep_apart():
     assert len(set(ids(1.0, 1.5, 1.25, -1.0, 1e300, 2e300))) == 6
     assert ids(1.5, 2.0) == ids("1.5", "2")

@@ -20,6 +20,7 @@ from trueup.domain.data.values import (
     as_numbers,
     as_text,
     canonical_text,
+    has_nul,
     is_time,
     kind_of,
     kind_of_text,
@@ -88,7 +89,8 @@ def rewritten(column: pd.Series[Any], kind: ColumnKind) -> dict[str, int]:
     elif kind in {"text", "digits"} and not dtypes.is_numeric_dtype(column):
         if dtypes.infer_dtype(column, skipna=True) in {"bytes", "mixed"}:
             counts["bytes"] = sum(isinstance(value, bytes | bytearray | memoryview) for value in column)
-        counts["nul"] = int(as_text(column).str.contains("\0", regex=False, na=False).sum()) if len(column) else 0
+        text = as_text(column)
+        counts["nul"] = int(text.str.contains("\0", regex=False, na=False).sum()) if has_nul(text) else 0
     return {name: count for name, count in counts.items() if count}
 
 
