@@ -23,13 +23,18 @@ WORKER_FAULTS = (
         ("faults/test_cut_off.py:test_a_worker_cut_off_from_the_object_store_stops_and_another_does_its_work",),
     ),
     Fault(
-        "an object store that refuses for its load, is slow, or lists late",
+        "an object store that refuses for its load, or is slow",
         "requests are repeated up to a bound; decisions and predictions equal those of a folder",
         (
-            "loop/test_object_store.py:test_they_are_over_a_change_of_the_world_in_a_store_with_faults",
+            "loop/test_object_store.py:test_they_are_over_a_change_of_the_world_in_a_busy_store",
             "adapters/test_files.py:test_what_is_put_is_there_whole_and_listed_until_it_is_deleted",
             "adapters/test_files.py:test_a_store_that_stays_busy_is_unavailable_and_nothing_is_half_written",
         ),
+    ),
+    Fault(
+        "an object store that lists late",
+        "a run that needs a new model's files ends with an error, nothing is half there, and the next run goes on",
+        ("loop/test_object_store.py:test_a_store_that_lists_late_stops_a_run_and_the_next_one_goes_on",),
     ),
     Fault(
         "a session lock lost without its holder's notice",
