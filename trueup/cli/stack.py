@@ -12,6 +12,7 @@ from trueup.cli.options import Json
 from trueup.cli.output import emit
 
 if TYPE_CHECKING:
+    from trueup.orchestration.deployed import SmokeRun
     from trueup.orchestration.stack.control import Status
 
 app = typer.Typer(no_args_is_help=True)
@@ -56,6 +57,25 @@ def up(
 
 
 @app.command()
+def deploy(
+    smoke: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="Start the flow `run` of this model there, and wait for its end."),
+    ] = None,
+    wait: Annotated[float, typer.Option(help="With --smoke: seconds until the run must have ended.", min=1)] = 1800.0,
+    as_json: Json = False,
+) -> None:
+    """Deploy prefect.yaml to a Prefect server: that of --env, or the configured one. `trueup up` does this by itself."""
+    from trueup.orchestration import deployed
+
+    done = deployed.deploy_project()
+    for line in done.lines():
+        _say(line)
+    run = deployed.smoke_run(smoke, wait) if smoke else None
+    emit(as_json, {"deployed": asdict(done), "smoke": run and asdict(run)}, lambda: _show_smoke(run))
+
+
+@app.command()
 def down(as_json: Json = False) -> None:
     """End every process of this home's stack."""
     from trueup.orchestration.stack import control
@@ -91,3 +111,8 @@ def _show_programs(stack: Status) -> None:
 
 def _say(text: str) -> None:
     typer.echo(text, err=True)
+
+
+def _show_smoke(run: SmokeRun | None) -> None:
+    if run is not None:
+        _say(f"flow run {run.name}: {run.state} after {run.seconds:.0f} s")

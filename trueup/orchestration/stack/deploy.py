@@ -17,6 +17,7 @@ import httpx
 from ruamel.yaml.error import YAMLError
 
 from trueup.config import yaml_text
+from trueup.config.environments import VARIABLE, Chosen
 from trueup.config.load import model_names
 from trueup.errors import UsageError, WorkError
 from trueup.orchestration.recovery.dead_runs import DEAD_AFTER, GONE
@@ -24,6 +25,7 @@ from trueup.orchestration.stack.health import post
 from trueup.orchestration.stack.services import POOL
 
 _SECONDS = 180
+_STARTED_ELSEWHERE = frozenset({"docker", "kubernetes"})  # types of pools, and the names of those in prefect.yaml
 _ENDS = ("Completed", "Failed", "Cancelled", "Crashed")
 _DEAD_RUNS: Final[dict[str, Any]] = {
     "name": "trueup: mark dead flow runs",
@@ -71,15 +73,25 @@ class Deployed:
         return lines
 
 
-def deploy(project: Path, environment: Mapping[str, str], log: Path | None = None) -> Deployed:
+def deploy(
+    project: Path, environment: Mapping[str, str], log: Path | None = None, chosen: Chosen | None = None
+) -> Deployed:
     """Create the work pool, deploy the models in prefect.yaml that have a config, and watch for dead runs. Idempotent.
 
-    `environment` names the server, in PREFECT_API_URL, and the folder of the configs. Prefect's output goes to the log,
-    or to stderr. Raises WorkError, and UsageError for a prefect.yaml that cannot be read.
+    `environment` names the server, in PREFECT_API_URL, and the folder of the configs; `chosen` is the environment in which
+    the flow runs act. Prefect's output goes to the log, or to stderr. Raises WorkError, and UsageError for a prefect.yaml
+    that cannot be read, and for a missing work pool of another type than process.
     """
     configs = project / environment.get("TRUEUP_CONFIGS", "configs")
     content, deployed = _with_configs(project / "prefect.yaml", configs)
-    _prefect(project, environment, log, "work-pool", "create", POOL, "--type", "process", "--overwrite")
+    kinds = _kinds(content)
+    if chosen is not None:
+        content, kinds = (
+            _within(content, chosen),
+            {chosen.content.work_pool or pool: kind for pool, kind in kinds.items()},
+        )
+    for pool, kind in kinds.items():
+        _make_pool(project, environment, log, pool, kind)
     with tempfile.NamedTemporaryFile("w", suffix=".yaml", encoding="utf-8") as file:
         json.dump(content, file)  # JSON, which is YAML of any version
         file.flush()
@@ -109,6 +121,38 @@ def _with_configs(file: Path, configs: Path) -> tuple[dict[str, Any], Deployed]:
     kept = [d for d in content["deployments"] if models[id(d)] is None or models[id(d)] in there]
     deployed = Deployed(configs, tuple(sorted(named - there)), tuple(sorted(there - named)))
     return {**content, "deployments": kept}, deployed
+
+
+def _kinds(content: Mapping[str, Any]) -> dict[str, str]:
+    """The work pools of the deployments with their types: a pool of prefect.yaml is named after its type, or is local."""
+    pools = {(d.get("work_pool") or {}).get("name", POOL) for d in content["deployments"]}
+    return {pool: pool if pool in _STARTED_ELSEWHERE else "process" for pool in sorted(pools)}
+
+
+def _within(content: dict[str, Any], chosen: Chosen) -> dict[str, Any]:
+    """The deployments with what differs in an environment."""
+    changed: dict[str, Any] = json.loads(json.dumps(content))  # entries share parts through YAML's anchors
+    for deployment in changed["deployments"]:
+        pool = deployment.setdefault("work_pool", {})
+        pool["name"] = chosen.content.work_pool or pool.get("name", POOL)
+        variables = pool.setdefault("job_variables", {})
+        variables["env"] = {**(variables.get("env") or {}), VARIABLE: chosen.name}
+        for schedule in deployment.get("schedules", []) if not chosen.content.schedules else []:
+            schedule["active"] = False
+    return changed
+
+
+def _make_pool(project: Path, environment: Mapping[str, str], log: Path | None, pool: str, kind: str) -> None:
+    """Create a work pool of processes. One of containers is looked for: its job template is the user's."""
+    if kind == "process":
+        _prefect(project, environment, log, "work-pool", "create", pool, "--type", kind, "--overwrite")
+        return
+    try:
+        _prefect(project, environment, log, "work-pool", "inspect", pool)
+    except WorkError as error:
+        raise UsageError(
+            f"the Prefect server has no work pool {pool!r}; `prefect work-pool create {pool} --type {kind}` makes it ({error})"
+        ) from None
 
 
 def _withdraw(api: str, models: tuple[str, ...]) -> None:
