@@ -16,6 +16,7 @@ from docs.generate import PAGES
 from trueup.adapters.sources.files import FilesSource
 from trueup.cli.help_examples import EXAMPLES
 from trueup.cli.main import app
+from trueup.config.environments import Environment
 from trueup.config.load import load_model, parse_model
 
 ROOT = Path(__file__).parents[2]
@@ -138,13 +139,20 @@ def test_the_pieces_of_configs_on_other_pages_fit_into_it():
     for page in sorted((ROOT / "docs" / "how-to").glob("*.md")):
         texts = blocks(page, "yaml") if page.name != "first-model.md" else []
         # Whole configs and deployments are used as they stand in tests/docs/test_how_to.py.
-        for piece in (yaml.safe_load(t) for t in texts if not re.match(r"# configs/|  - <<: ", t)):
+        for piece in (yaml.safe_load(t) for t in texts if not re.match(r"# configs/|# environments/|  - <<: ", t)):
             whole = yaml.safe_load(text)
             whole["task"] = "regression" if page.name == "regression.md" else whole["task"]
             for key, value in piece.items():
                 section = whole["ingest"] if key == "source" else whole
                 section[key] = {**section.get(key, {}), **value} if key != "source" else value
             parse_model(yaml.safe_dump(whole), page.name)
+
+
+def test_the_environments_on_pages_are_environments():
+    texts = [t for page in WRITTEN for t in blocks(page, "yaml") if t.startswith("# environments/")]
+    assert texts
+    for text in texts:
+        assert Environment.model_validate(yaml.safe_load(text)).variables
 
 
 SCORED = ROOT / "docs" / "ml-test-score.md"
