@@ -16,7 +16,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "trueup init shop --from orders.csv --time ordered_at --label late --deploy docker",
         "trueup init demo --example flights",
     ),
-    "deploy": ("trueup deploy", f"trueup --env staging deploy --smoke {_MODEL}"),
+    "deploy": ("trueup deploy", f"trueup deploy --smoke {_MODEL}"),
     "upgrade": ("trueup upgrade", "trueup upgrade --json"),
     "new": (
         "trueup new churn --data people.csv --time month --label churned --label-available-after '30 days'",

@@ -1,0 +1,78 @@
+"""`trueup deploy`: a project on the Prefect server of an environment, and one run there."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.stack import until
+from trueup.orchestration.stack.health import post
+from trueup.project.choices import Choices
+from trueup.project.init import write_project
+
+STAGING = """
+variables: {TRUEUP_HOME: "${STAGING_HOME}", PREFECT_API_URL: "${STAGING_PREFECT}"}
+work_pool: staging
+schedules: false
+overrides: {train.trials: 2}
+"""
+
+
+@pytest.fixture
+def shop(tmp_path, prefect_server):
+    """A project, and what runs a command of it in staging."""
+    project = write_project(tmp_path / "shop", Choices("shop")).folder
+    (project / "environments" / "staging.yaml").write_text(STAGING)
+    outside = {k: v for k, v in os.environ.items() if not k.startswith(("TRUEUP_", "PREFECT_API_URL"))}
+    there = {"STAGING_HOME": str(tmp_path / "home"), "STAGING_PREFECT": prefect_server, "OMP_NUM_THREADS": "1"}
+    environment = {**outside, **there, "PREFECT_HOME": str(tmp_path / "prefect")}
+
+    def trueup(*words):
+        command = [sys.executable, "-m", "trueup", *words]
+        return subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
+
+    trueup.project, trueup.environment = project, environment
+    return trueup
+
+
+def test_deployments_of_an_environment_differ_in_what_its_file_says(shop, prefect_server):
+    done = shop("--env", "staging", "deploy")
+    assert done.returncode == 0, done.stderr
+    (run,) = [
+        d
+        for d in post(
+            f"{prefect_server}/deployments/filter", {"deployments": {"tags": {"all_": ["trueup", "example"]}}}
+        )
+        if d["entrypoint"] == "flows.run:run"
+    ]
+    assert run["work_pool_name"] == "staging"
+    assert run["job_variables"]["env"] == {"TRUEUP_ENV": "staging"}
+    assert [schedule["active"] for schedule in run["schedules"]] == [False]
+    wrong = shop("--env", "staging", "deploy", "--smoke", "exampel")
+    assert wrong.returncode == 2
+    assert "run/exampel is not deployed" in wrong.stderr
+
+
+@pytest.mark.thorough
+def test_a_run_of_a_worker_acts_in_the_environment_of_its_deployment(shop, tmp_path):
+    assert shop("--env", "staging", "deploy").returncode == 0
+    environment = {**shop.environment, "PREFECT_API_URL": shop.environment["STAGING_PREFECT"]}
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "prefect", "worker", "start", "--pool", "staging", "--name", "of the test"],
+        env=environment,
+    )
+    try:
+        done = shop("--env", "staging", "deploy", "--smoke", "example", "--wait", "400", "--json")
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / "home" / "trueup.db").is_file()
+        assert not (shop.project / ".trueup").exists()
+    finally:
+        worker.terminate()
+        until(lambda: worker.poll() is not None)
+
+
+def test_without_a_server_the_next_step_is_said(shop):
+    done = shop("deploy")
+    assert done.returncode == 2
+    assert "no Prefect server is configured; set PREFECT_API_URL, or name an environment" in done.stderr
