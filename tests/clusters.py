@@ -18,7 +18,7 @@ def running(workers: int, processes: bool, **options: Any) -> Iterator[Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Dask's own
         cluster = distributed.LocalCluster(
-            workers,
+            n_workers=workers,
             processes=processes,
             host="127.0.0.1",
             dashboard_address="127.0.0.1:0",

@@ -5,6 +5,8 @@ from ipaddress import ip_address
 from threading import Lock
 
 import dask
+import numpy as np
+import pandas as pd
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -15,7 +17,16 @@ from tests import clusters
 from tests.free import free_port
 from trueup.adapters.dask import worker
 from trueup.adapters.dask.cluster import Cluster
+from trueup.adapters.dask.trials import trials_at
+from trueup.adapters.fit_cache import Fits
+from trueup.adapters.optuna import search
+from trueup.config.sections.training import TrainConfig
 from trueup.config.settings import Settings
+from trueup.config.tasks import Task
+from trueup.domain.features.features import FeatureSchema
+from trueup.domain.learning.learning import build, defaults
+from trueup.domain.learning.recipe import Recipe
+from trueup.domain.learning.searched import Searched
 from trueup.errors import ClusterFailed, ConfigError, NotEnoughData, UsageError, WorkError
 
 
@@ -84,6 +95,31 @@ def test_other_packages_are_refused_by_name(cluster, monkeypatch):
     wanted = {"python": "3.11", "numpy": "1"}
     with pytest.raises(ClusterFailed, match=r"the Dask worker tcp://127.* has numpy 2 instead of 1; install the same"):
         cluster.client.submit(worker.run, wanted, add, 1, 2).result()
+
+
+def test_trials_are_those_of_a_search_here(cluster):
+    """With one that fails, and with one that is stopped after a fold."""
+    rng = np.random.default_rng(0)
+    rows = pd.DataFrame(rng.normal(size=(400, 3)), columns=list("abc"))
+    times = pd.Series(pd.date_range("2024-01-01", periods=400, freq="h"))
+    folds = tuple((np.arange(end), np.arange(end, end + 100)) for end in (200, 300))
+    y, schema = (rows["a"] + rng.normal(size=400) > 0).astype(int), FeatureSchema(tuple("abc"), ())
+    searched = Searched(rows, y, times, schema, folds, Task.BINARY, timedelta(days=4))
+    fixed = {"gradient_boosting": {"max_bins": 1}}
+    train = TrainConfig(families=["linear", "gradient_boosting"], parameters=fixed, trials=16, trials_at_once=4)
+    fits, there = Fits(), Fits()
+    here = search(lambda recipe: (searched.loss(fits.fit, recipe, fold) for fold in range(2)), train, Task.BINARY)
+    with trials_at(cluster, searched, 4, there) as (score, together):
+        assert search(score, train, Task.BINARY, together=together) == here
+    assert {trial.state for trial in here.trials} == {"complete", "pruned", "failed"}
+    assert there.spent > 0
+
+
+def test_sockets_of_lightgbm_without_tls_must_be_allowed():
+    fits, schema = Fits(Cluster(f"tcp://127.0.0.1:{free_port()}")), FeatureSchema(("a",), ())
+    pipeline = build(Recipe("lightgbm", defaults("lightgbm", Task.BINARY)), schema, Task.BINARY)
+    with pytest.raises(UsageError, match=r"without TLS.*set TRUEUP_DASK_PLAIN_FITS=1"):
+        fits.fit(pipeline, pd.DataFrame({"a": [0.0, 1.0]}), [0, 1], workers=2)
 
 
 @pytest.mark.thorough

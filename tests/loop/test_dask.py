@@ -23,10 +23,11 @@ from trueup.config.tasks import Task
 from trueup.domain.features.features import FeatureSchema
 from trueup.domain.learning.learning import build, defaults
 from trueup.domain.learning.recipe import Recipe
-from trueup.errors import ClusterFailed, UsageError, WorkError
+from trueup.errors import ClusterFailed, WorkError
 from trueup.home import Home
 from trueup.loop.elsewhere import Elsewhere
 
+pytestmark = pytest.mark.thorough
 SEARCH = PLAIN.replace("  trials: 1\n  folds: 1\n", "  trials: 6\n  trials_at_once: 3\n  folds: 2\n").replace(
     "  families: [gradient_boosting]\n", "  families: [gradient_boosting, linear]\n"
 )
@@ -91,7 +92,6 @@ def squares(rows):
 """
 
 
-@pytest.mark.thorough
 def test_a_batch_that_cannot_be_predicted_fails_as_without_a_cluster(here, tmp_path):
     """The one before it is stored, and the one after it is not."""
     rows, errors = stream(8 * 7), []
@@ -109,7 +109,6 @@ def test_a_batch_that_cannot_be_predicted_fails_as_without_a_cluster(here, tmp_p
     require_equal(*stories, 8)
 
 
-@pytest.mark.thorough
 def test_a_worker_without_the_home_says_so(here, rows, tmp_path):
     there = Story(tmp_path, rows, PLAIN, dask=here.scheduler_address)
     there.turn(5)
@@ -157,7 +156,6 @@ def kill_a_busy_worker(processes, killed: list[int], task: str = "run") -> None:
         killed.append(pids[busy[0]])
 
 
-@pytest.mark.thorough
 def test_a_worker_killed_in_the_middle_of_a_trial_changes_nothing(alone, processes, scheduler, rows, tmp_path):
     there, killed = Story(tmp_path, rows, SEARCH, dask=scheduler), list[int]()
     killer = Thread(target=kill_a_busy_worker, args=(processes, killed))
@@ -169,16 +167,17 @@ def test_a_worker_killed_in_the_middle_of_a_trial_changes_nothing(alone, process
     require_equal(alone, there, 8)
 
 
-@pytest.mark.thorough
 def test_workers_that_are_killed_by_every_trial_end_the_run_with_a_next_step(scheduler, rows, tmp_path, monkeypatch):
     deadly = Story(tmp_path, rows, SEARCH, dask=scheduler)
     deadly.turn(4)
+    before = [(e.kind, e.body.reasons) for e in deadly.home.ledger.entries("toy")]
+    assert before == [("held", ("not enough history: 27.0 days of matured labels, 28.0 days needed",))]
     monkeypatch.setattr(trials, "_measured", deadly_trial)
     with pytest.raises(
         ClusterFailed, match=r"(killed in the middle of the same work|lost 4 times).*give them more memory"
     ):
         deadly.turn(5)
-    assert [e.kind for e in deadly.home.ledger.entries("toy")] == []
+    assert [(e.kind, e.body.reasons) for e in deadly.home.ledger.entries("toy")] == before
     monkeypatch.undo()
     assert deadly.turn(6).decided.outcome in {"promoted", "rejected", "held"}
 
@@ -187,7 +186,6 @@ def deadly_trial(*_: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-@pytest.mark.thorough
 def test_a_failing_trial_is_recorded_as_without_a_cluster(scheduler, rows, tmp_path):
     config = SEARCH.replace("  parameters: {", "  parameters: {linear: {tol: -1.0}, ")
     stories = [Story(tmp_path / "a", rows, config), Story(tmp_path / "b", rows, config, dask=scheduler)]
@@ -199,81 +197,75 @@ def test_a_failing_trial_is_recorded_as_without_a_cluster(scheduler, rows, tmp_p
     assert "complete" in states
 
 
-class TestLightgbmDask:
-    """`train.dask_workers`: the recipe records engine and number, and no other number fits it again."""
+# `train.dask_workers`: the recipe records engine and number, and no other number fits it again.
 
-    config = PLAIN.replace("[gradient_boosting]", "[lightgbm]\n  dask_workers: 2").replace(
-        "{gradient_boosting: {max_iter: 40, learning_rate: 0.15, max_leaf_nodes: 8}}",
-        "{lightgbm: {n_estimators: 30, num_leaves: 8}}",
-    )
+LIGHTGBM = PLAIN.replace("[gradient_boosting]", "[lightgbm]\n  dask_workers: 2").replace(
+    "{gradient_boosting: {max_iter: 40, learning_rate: 0.15, max_leaf_nodes: 8}}",
+    "{lightgbm: {n_estimators: 30, num_leaves: 8}}",
+)
 
-    @pytest.fixture(scope="class")
-    def story(self, processes, rows, tmp_path_factory):
-        clusters.wait_until(lambda: len(processes.scheduler_info["workers"]) == 2)
-        places = {"dask": processes.scheduler_address, "dask_plain_fits": True}
-        config = self.config + "export: {required: true}\n"
-        story = Story(tmp_path_factory.mktemp("lightgbm"), rows, config, **places)
-        for week in (5, 8):
-            story.turn(week)
-        return story
 
-    @pytest.mark.thorough
-    def test_the_recipe_records_it_and_the_model_is_like_any_other(self, story):
-        promoted = [e for e in story.home.ledger.entries("toy") if e.kind == "promoted"]
-        for entry in promoted:
-            parameters = entry.body.model.recipe.parameters
-            assert (parameters["engine"], parameters["workers"]) == ("lightgbm.dask", 2)
-            assert entry.body.refit.status == "pass"
-        assert promoted
-        assert len(story.predictions(7)) > 100
-        with story.home.registry.files(story.model.champion().uri) as folder:
-            assert (folder / "model.onnx").exists()
-            assert not [p for p in folder.rglob("*") if p.is_file() and b"127.0.0.1" in p.read_bytes()]
+@pytest.fixture(scope="module")
+def story(processes, rows, tmp_path_factory):
+    clusters.wait_until(lambda: len(processes.scheduler_info["workers"]) == 2)
+    places = {"dask": processes.scheduler_address, "dask_plain_fits": True}
+    config = LIGHTGBM + "export: {required: true}\n"
+    story = Story(tmp_path_factory.mktemp("lightgbm"), rows, config, **places)
+    for week in (5, 8):
+        story.turn(week)
+    return story
 
-    @pytest.mark.thorough
-    def test_every_version_is_made_again_to_the_last_bit(self, story):
-        entry = next(e for e in story.home.ledger.entries("toy") if e.kind == "promoted")
-        for version in (entry.body.judged.version, entry.body.version):
-            again = reproduce("toy", version, story.home)
-            assert again.same, again.message
-            assert again.exact
 
-    @pytest.mark.thorough
-    def test_without_that_many_workers_it_is_refused(self, story):
-        version = story.model.champion().version
-        places = {"home": story.home.root, "configs": story.configs, "dask_plain_fits": True}
-        nowhere = Home(Settings(**places))
-        with pytest.raises(ClusterFailed, match=r"fitted by lightgbm.dask on 2 workers.*set TRUEUP_DASK to a cluster"):
-            reproduce("toy", version, nowhere)
-        nowhere.close()
-        with clusters.running(1, processes=False) as small:
-            one = Home(Settings(**places, dask=small.scheduler_address))
-            with pytest.raises(ClusterFailed, match=r"on 2 workers, because the model depends on their number.* has 1"):
-                reproduce("toy", version, one)
-            one.close()
-        with clusters.running(2, processes=False, threads_per_worker=2) as broad:
-            two = Home(Settings(**places, dask=broad.scheduler_address))
-            with pytest.raises(ClusterFailed, match=r"start them with --nthreads 1"):
-                reproduce("toy", version, two)
-            two.close()
+def test_the_recipe_records_it_and_the_model_is_like_any_other(story):
+    promoted = [e for e in story.home.ledger.entries("toy") if e.kind == "promoted"]
+    for entry in promoted:
+        parameters = entry.body.model.recipe.parameters
+        assert (parameters["engine"], parameters["workers"]) == ("lightgbm.dask", 2)
+        assert entry.body.refit.status == "pass"
+    assert promoted
+    assert len(story.predictions(7)) > 100
+    with story.home.registry.files(story.model.champion().uri) as folder:
+        assert (folder / "model.onnx").exists()
+        assert not [p for p in folder.rglob("*") if p.is_file() and b"127.0.0.1" in p.read_bytes()]
 
-    @pytest.mark.thorough
-    def test_a_worker_killed_in_the_middle_of_a_fit_is_no_failed_challenger(self, scheduler, processes):
-        rng = np.random.default_rng(0)
-        frame = pd.DataFrame(rng.normal(size=(100_000, 4)), columns=list("abcd"))
-        y = (frame["a"] * frame["b"] > rng.normal(size=len(frame))).astype(int)
-        fits, schema = Fits(Cluster(scheduler, plain_fits=True)), FeatureSchema(tuple("abcd"), ())
-        recipe = Recipe("lightgbm", {**defaults("lightgbm", Task.BINARY), "n_estimators": 2000})
-        killed = list[int]()
-        killer = Thread(target=kill_a_busy_worker, args=(processes, killed, "_train_part"))
-        killer.start()
-        with pytest.raises(ClusterFailed, match=r"a worker of lightgbm.dask was lost"):
-            fits.fit(build(recipe, schema, Task.BINARY), frame, y, workers=2)
-        killer.join()
-        assert killed
 
-    def test_sockets_without_tls_must_be_allowed(self, here):
-        fits, schema = Fits(Cluster(here.scheduler_address)), FeatureSchema(("a",), ())
-        pipeline = build(Recipe("lightgbm", defaults("lightgbm", Task.BINARY)), schema, Task.BINARY)
-        with pytest.raises(UsageError, match=r"without TLS.*set TRUEUP_DASK_PLAIN_FITS=1"):
-            fits.fit(pipeline, pd.DataFrame({"a": [0.0, 1.0]}), [0, 1], workers=2)
+def test_every_version_is_made_again_to_the_last_bit(story):
+    entry = next(e for e in story.home.ledger.entries("toy") if e.kind == "promoted")
+    for version in (entry.body.judged.version, entry.body.version):
+        again = reproduce("toy", version, story.home)
+        assert again.same, again.message
+        assert again.exact
+
+
+def test_without_that_many_workers_it_is_refused(story):
+    version = story.model.champion().version
+    places = {"home": story.home.root, "configs": story.configs, "dask_plain_fits": True}
+    nowhere = Home(Settings(**places))
+    with pytest.raises(ClusterFailed, match=r"fitted by lightgbm.dask on 2 workers.*set TRUEUP_DASK to a cluster"):
+        reproduce("toy", version, nowhere)
+    nowhere.close()
+    with clusters.running(1, processes=False) as small:
+        one = Home(Settings(**places, dask=small.scheduler_address))
+        with pytest.raises(ClusterFailed, match=r"on 2 workers, because the model depends on their number.* has 1"):
+            reproduce("toy", version, one)
+        one.close()
+    with clusters.running(2, processes=False, threads_per_worker=2) as broad:
+        two = Home(Settings(**places, dask=broad.scheduler_address))
+        with pytest.raises(ClusterFailed, match=r"start them with --nthreads 1"):
+            reproduce("toy", version, two)
+        two.close()
+
+
+def test_a_worker_killed_in_the_middle_of_a_fit_is_no_failed_challenger(scheduler, processes):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(100_000, 4)), columns=list("abcd"))
+    y = (frame["a"] * frame["b"] > rng.normal(size=len(frame))).astype(int)
+    fits, schema = Fits(Cluster(scheduler, plain_fits=True)), FeatureSchema(tuple("abcd"), ())
+    recipe = Recipe("lightgbm", {**defaults("lightgbm", Task.BINARY), "n_estimators": 2000})
+    killed = list[int]()
+    killer = Thread(target=kill_a_busy_worker, args=(processes, killed, "_train_part"))
+    killer.start()
+    with pytest.raises(ClusterFailed, match=r"a worker of lightgbm.dask was lost"):
+        fits.fit(build(recipe, schema, Task.BINARY), frame, y, workers=2)
+    killer.join()
+    assert killed

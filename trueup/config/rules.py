@@ -183,9 +183,15 @@ def _units(content: Mapping[str, Any]) -> Iterator[Mistake]:
 
 
 def _workers(content: Mapping[str, Any]) -> Iterator[Mistake]:
-    """`train.dask_workers` fits LightGBM only."""
+    """`train.dask_workers` fits LightGBM only, which then replaces one of its parameters without an error."""
+    if meant(content, "train", "dask_workers") is None:
+        return
+    at = ("train", "parameters", "lightgbm", "monotone_constraints_method")
+    if (method := written(content, *at)) not in (None, "basic"):
+        what = f"lightgbm.dask uses the method basic whatever is set here ({method}); remove it, or remove train.dask_workers"
+        yield Mistake(at, what)
     families = meant(content, "train", "families")
-    if meant(content, "train", "dask_workers") is not None and families is not None and "lightgbm" not in families:
+    if families is not None and "lightgbm" not in families:
         yield Mistake(
             ("train", "dask_workers"),
             "fits the family lightgbm only; add it to train.families, or remove train.dask_workers",

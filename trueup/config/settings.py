@@ -86,7 +86,7 @@ class Settings(BaseSettings):
     )
     dask_plain_fits: bool = Field(
         False,
-        description="Set to 1 to let the workers of `train.dask_workers` exchange sums of the training rows without TLS. Only trusted machines may reach theirs; see docs/how-to/dask.md.",
+        description="Set to 1 to let the workers of `train.dask_workers` exchange sums over the training rows and limits of the features without TLS. Only trusted machines may reach theirs; see docs/how-to/dask.md.",
     )
     debug: bool = Field(False, description="Set to 1 to print the traceback of an error.")
     notify: str | None = Field(

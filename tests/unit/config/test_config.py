@@ -358,6 +358,22 @@ def test_several_workers_fit_lightgbm_only():
     assert "train.dask_workers: fits the family lightgbm only; add it to train.families" in found
 
 
+def test_what_lightgbm_would_replace_on_several_workers_is_refused_with_its_line():
+    section = (
+        "train:\n  families: [lightgbm]\n  min_rowz: 9\n"
+        "  parameters:\n    lightgbm:\n      class_weight: balanced\n      monotone_constraints_method: {}\n"
+    )
+    spread = section + "  dask_workers: 2\n"
+    unknown, replaced = problems(GOOD + spread.format("advanced"))
+    assert "train.min_rowz" in unknown
+    assert replaced == (
+        "line 20, train.parameters.lightgbm.monotone_constraints_method: lightgbm.dask uses the method basic whatever is "
+        "set here (advanced); remove it, or remove train.dask_workers"
+    )
+    for fine in (spread.format("basic"), section.format("advanced")):
+        assert [one for one in problems(GOOD + fine) if "min_rowz" not in one] == []
+
+
 def test_a_rollout_needs_traffic():
     (found,) = problems(GOOD + "promote: {rollout: {}}\n")
     assert found == (

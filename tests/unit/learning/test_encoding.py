@@ -89,6 +89,26 @@ def test_a_fit_in_chunks_is_the_pipelines_own_fit(family, task):
         assert state(fitted) == state(plain)
 
 
+@pytest.mark.usefixtures("small_chunks")
+@pytest.mark.parametrize("weighted", [True, False])
+@pytest.mark.parametrize(
+    ("task", "y", "own"),
+    [
+        (Task.BINARY, lambda s: (s > s.quantile(0.9)).astype(int), {"class_weight": "balanced"}),
+        (Task.MULTICLASS, lambda s: pd.cut(s, 3, labels=list("zyx")).astype(str), {"class_weight": {"x": 9.0}}),
+        (Task.REGRESSION, lambda s: s.clip(lower=s.iloc[:2].max()) - s.iloc[:2].max(), {"objective": "poisson"}),
+    ],
+    ids=["balanced", "weights by class", "counts that begin with 0"],
+)
+def test_lightgbms_parameters_count_in_chunks_too(task, y, own, weighted):
+    X, signal = many(500)
+    y, weights = y(pd.Series(signal)), np.linspace(0.5, 1, len(X)) if weighted else None
+    made = recipe("lightgbm", task)
+    made.parameters.update(own)
+    whole, parts = (fit(build(made, SCHEMA, task), given, y, weights=weights) for given in (X, Parts(X, 77)))
+    assert whole[-1].booster_.model_to_string() == parts[-1].booster_.model_to_string()
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("small_chunks")
 @pytest.mark.parametrize("weighted", [True, False])

@@ -4,7 +4,8 @@ The model depends on that number and on which rows each worker has, and on nothi
 number, and the workers have their places in LightGBM's network in this order. LightGBM finds the bins of a feature from the
 rows of one worker, so all workers get rows of all times.
 
-The workers speak with each other through sockets of LightGBM's own, without TLS or passwords, on all of their addresses.
+The workers speak with each other through sockets of LightGBM's own, without TLS or passwords. Each listens on all of its IPv4
+addresses until all are connected. They send sums over rows, and the smallest, largest and bin limits of each feature.
 """
 
 from __future__ import annotations
@@ -54,15 +55,21 @@ def fit(
     """
     if not cluster.plain_fits:
         raise UsageError(
-            "train.dask_workers: lightgbm.dask exchanges sums of the training rows between the workers without TLS, on ports that "
-            "everybody who reaches their machines can connect to; set TRUEUP_DASK_PLAIN_FITS=1 if only trusted machines can, or remove "
+            "train.dask_workers: lightgbm.dask exchanges sums over the training rows and limits of the features between the workers without TLS, on "
+            "ports that everybody who reaches their machines can connect to; set TRUEUP_DASK_PLAIN_FITS=1 if only trusted machines can, or remove "
             "train.dask_workers"
         )
     client = cluster.client
     chosen = _chosen(client, cluster.address, workers)
-    targets = np.asarray(lightgbm_fit.learn_classes(estimator, prepare, labels), dtype=np.float64)
     from distributed import Lock
     from lightgbm import register_logger
+    from lightgbm.basic import LightGBMError
+
+    try:
+        targets = np.asarray(lightgbm_fit.learn_classes(estimator, prepare, labels), dtype=np.float64)
+    except LightGBMError as error:
+        raise ValueError(str(error)) from error
+    weights = lightgbm_fit.row_weights(estimator, labels, weights)
 
     (quiet := logging.getLogger("lightgbm.dask")).setLevel(logging.ERROR)
     register_logger(quiet)  # else it prints the progress of its network
@@ -176,7 +183,7 @@ def _lost(error: BaseException) -> ClusterFailed:
 
 
 def _parameters(estimator: Any) -> dict[str, Any]:
-    """The estimator's parameters for a booster of numbered classes."""
+    """The estimator's parameters for a booster of numbered classes. Its `class_weight` is part of the rows' weights."""
     parameters = {k: v for k, v in estimator.get_params().items() if k not in {"n_jobs", "class_weight"}}
     classes = len(getattr(estimator, "classes_", ()))
     objective = {0: "regression", 2: "binary"}.get(classes, "multiclass")

@@ -20,6 +20,7 @@ import pandas as pd
 from lightgbm.basic import LightGBMError
 from numpy.typing import NDArray
 from sklearn.compose import ColumnTransformer
+from sklearn.utils.class_weight import compute_sample_weight
 
 from trueup.domain.features.chunks import CHUNK, Chunks, Rows, chunks_of
 from trueup.domain.learning.encoding import encode, matrix_of, width_of
@@ -50,7 +51,10 @@ def adopt(estimator: Any, text: str) -> None:
 def learn_classes(estimator: Any, prepare: ColumnTransformer, labels: NDArray[Any]) -> NDArray[Any]:
     """Let an estimator learn its classes and parameters from a few rows; return the numbers of the labels' classes (n,)."""
     iterations = estimator.n_estimators
-    first = np.unique(labels, return_index=True)[1] if hasattr(estimator, "predict_proba") else np.arange(2)
+    if hasattr(estimator, "predict_proba"):
+        first = np.unique(labels, return_index=True)[1]
+    else:
+        first = np.array([labels.argmin(), labels.argmax()])  # counts that are all 0 cannot be fitted
     estimator.n_estimators = 1
     try:
         estimator.fit(np.zeros((len(first), width_of(prepare))), labels[first])
@@ -59,12 +63,21 @@ def learn_classes(estimator: Any, prepare: ColumnTransformer, labels: NDArray[An
     return np.searchsorted(estimator.classes_, labels) if hasattr(estimator, "classes_") else labels
 
 
+def row_weights(estimator: Any, labels: NDArray[Any], weights: Floats | None) -> Floats | None:
+    """The rows' weights (n,) times those of `class_weight`, which only the estimator's own `fit` knows."""
+    if estimator.class_weight is None:
+        return weights
+    of_classes: Floats = compute_sample_weight(estimator.class_weight, labels)
+    return of_classes if weights is None else weights * of_classes
+
+
 def _fit_chunks(
     estimator: Any, prepare: ColumnTransformer, X: Chunks, labels: NDArray[Any], weights: Floats | None
 ) -> None:
     """Fit from chunks: the estimator learns its classes and parameters from a few rows, and then gets the Booster."""
     targets = np.asarray(learn_classes(estimator, prepare, labels), dtype=np.float32)  # as LightGBM keeps them
     parameters = {**estimator.booster_.params, "num_iterations": estimator.n_estimators}
+    weights = row_weights(estimator, labels, weights)
     rows = lightgbm.Dataset(_Encoded(prepare, X), label=targets, weight=weights, params=parameters)
     estimator._Booster = lightgbm.train(parameters, rows)
     estimator._Booster.free_dataset()
