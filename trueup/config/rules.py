@@ -59,6 +59,7 @@ def contradictions(content: Mapping[str, Any], root: Path | None = None) -> Iter
     yield from _units(content)
     yield from _rollout(content)
     yield from _workers(content)
+    yield from _monotone(content)
 
 
 def meant(content: Any, *path: str, section: Any = ModelConfig, root: Path | None = None) -> Any:
@@ -183,19 +184,30 @@ def _units(content: Mapping[str, Any]) -> Iterator[Mistake]:
 
 
 def _workers(content: Mapping[str, Any]) -> Iterator[Mistake]:
-    """`train.dask_workers` fits LightGBM only, which then replaces one of its parameters without an error."""
-    if meant(content, "train", "dask_workers") is None:
-        return
-    at = ("train", "parameters", "lightgbm", "monotone_constraints_method")
-    if (method := written(content, *at)) not in (None, "basic"):
-        what = f"lightgbm.dask uses the method basic whatever is set here ({method}); remove it, or remove train.dask_workers"
-        yield Mistake(at, what)
+    """`train.dask_workers` fits LightGBM only."""
     families = meant(content, "train", "families")
-    if families is not None and "lightgbm" not in families:
+    if meant(content, "train", "dask_workers") is not None and families is not None and "lightgbm" not in families:
         yield Mistake(
             ("train", "dask_workers"),
             "fits the family lightgbm only; add it to train.families, or remove train.dask_workers",
         )
+
+
+def _monotone(content: Mapping[str, Any]) -> Iterator[Mistake]:
+    """Find a method for monotone features that LightGBM would replace by `basic` with no more than a warning."""
+    place = ("train", "parameters", "lightgbm")
+    at = (*place, "monotone_constraints_method")
+    if (method := written(content, *at)) in (None, "basic"):
+        return
+    if meant(content, "train", "dask_workers") is not None:
+        what = f"lightgbm.dask uses the method basic whatever is set here ({method}); remove it, or remove train.dask_workers"
+        yield Mistake(at, what)
+    elif written(content, *place, "feature_fraction_bynode") != 1:
+        what = (
+            f"LightGBM uses the method basic instead of {method} unless feature_fraction_bynode is 1, and the search chooses it "
+            "from 0.1 to 1; set feature_fraction_bynode: 1 beside it, or remove it"
+        )
+        yield Mistake(at, what)
 
 
 def _rollout(content: Mapping[str, Any]) -> Iterator[Mistake]:

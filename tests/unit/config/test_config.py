@@ -358,19 +358,22 @@ def test_several_workers_fit_lightgbm_only():
     assert "train.dask_workers: fits the family lightgbm only; add it to train.families" in found
 
 
-def test_what_lightgbm_would_replace_on_several_workers_is_refused_with_its_line():
+def test_methods_for_monotone_features_that_lightgbm_would_replace_are_refused_with_their_line():
     section = (
         "train:\n  families: [lightgbm]\n  min_rowz: 9\n"
         "  parameters:\n    lightgbm:\n      class_weight: balanced\n      monotone_constraints_method: {}\n"
     )
     spread = section + "  dask_workers: 2\n"
-    unknown, replaced = problems(GOOD + spread.format("advanced"))
-    assert "train.min_rowz" in unknown
-    assert replaced == (
-        "line 20, train.parameters.lightgbm.monotone_constraints_method: lightgbm.dask uses the method basic whatever is "
-        "set here (advanced); remove it, or remove train.dask_workers"
-    )
-    for fine in (spread.format("basic"), section.format("advanced")):
+    all_features = section + "      feature_fraction_bynode: 1.0\n"
+    place = "line 20, train.parameters.lightgbm.monotone_constraints_method: "
+    for config, why in (
+        (spread, "lightgbm.dask uses the method basic whatever is set here (advanced); remove it, or remove train.dask_workers"),
+        (section, "LightGBM uses the method basic instead of advanced unless feature_fraction_bynode is 1"),
+    ):  # fmt: skip
+        unknown, replaced = problems(GOOD + config.format("advanced"))
+        assert "train.min_rowz" in unknown
+        assert replaced.startswith(place + why)
+    for fine in (spread.format("basic"), section.format("basic"), all_features.format("advanced")):
         assert [one for one in problems(GOOD + fine) if "min_rowz" not in one] == []
 
 
