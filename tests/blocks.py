@@ -7,7 +7,7 @@ ROOT = Path(__file__).parents[1]
 WRITTEN = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("**/*.md")])
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", flags=re.DOTALL | re.MULTILINE)
 SAYING = re.compile(
-    r"(\$ )?([A-Z_]+=\S* )*(trueup|make|python|prefect|docker|git|createdb|cp|mv|export) ", re.MULTILINE
+    r"(\$ )?([A-Z_]+=\S* )*(trueup|make|python|prefect|dask|docker|git|createdb|cp|mv|export) ", re.MULTILINE
 )
 
 

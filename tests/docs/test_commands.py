@@ -102,6 +102,10 @@ ELSEWHERE = {
         "tests/upkeep/test_forget.py:test_the_command_says_how_much_was_erased"
     ),
     ("docs/operations.md", "cp .env.example .env"): "tests/project/test_compose.py:test_docker_compose_takes_it",
+    **dict.fromkeys(
+        [("docs/how-to/dask.md", "dask scheduler --host"), ("docs/how-to/dask.md", "export DASK_DISTRIBUTED__")],
+        "tests/docs/test_dask_page.py:test_the_page_does_what_it_says",
+    ),
     ("docs/how-to/workers.md", "TRUEUP_LEDGER_PUBLIC_KEYS="): (
         "tests/ledger/test_signing.py:test_public_keys_suffice_to_verify_and_sign_nothing"
     ),
