@@ -112,6 +112,19 @@ ELSEWHERE = {
     ("docs/how-to/workers.md", "prefect work-pool create docker"): (
         "tests/orchestration/test_deployments.py:test_one_line_chooses_the_kind_of_work_pool_for_every_deployment"
     ),
+    **dict.fromkeys(
+        [
+            ("docs/how-to/workers.md", "export PREFECT_API_URL="),
+            ("docs/how-to/workers.md", "prefect work-pool create second"),
+        ],
+        "tests/orchestration/test_machines.py:test_each_batch_is_handled_once_by_workers_on_two_machines",
+    ),
+    ("docs/how-to/project.md", "trueup --env staging deploy"): (
+        "tests/orchestration/test_deployed.py:test_a_run_of_a_worker_acts_in_the_environment_of_its_deployment"
+    ),
+    ("docs/how-to/project.md", "trueup upgrade"): (
+        "tests/project/test_init.py:test_upgrade_shows_what_differs_and_overwrites_nothing"
+    ),
     ("docs/how-to/workers.md", "trueup move --to"): "tests/upkeep/test_move.py:test_a_home_moves_with_all_it_has",
     ("docs/operations.md", "make down\ntrueup backup /backups/before"): (
         "tests/upkeep/test_backup.py:test_by_the_command_line_a_home_is_copied_restored_and_verified"

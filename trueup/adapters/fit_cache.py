@@ -11,6 +11,7 @@ import inspect
 import json
 import time
 from functools import partial
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -36,7 +37,12 @@ if TYPE_CHECKING:
 
 _LABEL = "\0label"  # not the name of a feature
 _WORTH = 1.0  # fits that take longer are cached
-_CODE = [inspect.getsource(part) for part in (encoding, fit, fit_steps)]
+# What a fit depends on besides its order. LightGBM's module is read as a file, because it imports the package.
+_CODE = [
+    *(inspect.getsource(part) for part in (encoding, fit, fit_steps)),
+    Path(encoding.__file__).with_name("lightgbm_fit.py").read_text(encoding="utf-8"),
+    *(distribution.version for distribution in distributions(name="lightgbm")),
+]
 
 
 class Order(NamedTuple):
