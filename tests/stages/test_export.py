@@ -315,8 +315,8 @@ def test_what_is_trained_and_judged_does_not_depend_on_it(made, without):
 def test_the_size_that_a_gate_limits_is_that_of_the_other_files(made, without):
     gates = made.config.promote.model_validate({"gates": [{"kind": "budget", "max_mib": 5}]})
     model = Model(made.config.model_copy(update={"promote": gates}), made.home)
-    X = examples(made.model, made.trained.gate, NOW).X
-    sizes = [budget(model, trained, X)[0].mib for trained in (without.train, made.trained)]
+    gate = examples(made.model, made.trained.gate, NOW)
+    sizes = [budget(model, trained, gate)[0].mib for trained in (without.train, made.trained)]
     assert abs(sizes[0] - sizes[1]) * 2**20 < made.trained.form.bytes / 10
 
 

@@ -105,7 +105,7 @@ def test_old_reports_go_but_for_those_of_decisions_that_are_kept(told):
     promised = gc(told.model, dry_run=True)
     before = files(told)
     found = gc(told.model)
-    assert removed(found) == removed(promised) == {"Data Docs": 12, "drift pages": 2}
+    assert removed(found) == removed(promised) == {"Data Docs": 24, "drift pages": 2}  # results and their pages
     assert {f.split("/")[1] for f in before - files(told)} == {"data_docs", "drift"}
     assert removed(gc(told.model)) == {}
     short(told, decisions=1)
