@@ -1,5 +1,6 @@
 """`trueup deploy`: a project on the Prefect server of an environment, and one run there."""
 
+import json
 import os
 import subprocess
 import sys
@@ -7,6 +8,10 @@ import sys
 import pytest
 
 from tests.stack import until
+from trueup.config.environments import choose
+from trueup.errors import UsageError
+from trueup.orchestration.deployed import deploy_project
+from trueup.orchestration.stack.deploy import _kinds, _with_configs, _within
 from trueup.orchestration.stack.health import post
 from trueup.project.choices import Choices
 from trueup.project.init import write_project
@@ -36,6 +41,20 @@ def shop(tmp_path, prefect_server):
     return trueup
 
 
+def test_what_an_environment_says_is_in_each_deployment_and_in_no_other(tmp_path):
+    project = write_project(tmp_path / "shop", Choices("shop")).folder
+    (project / "environments" / "staging.yaml").write_text(STAGING)
+    content, _ = _with_configs(project / "prefect.yaml", project / "configs")
+    before = json.dumps(content)
+    changed = _within(content, choose(project, "staging"))
+    assert {d["work_pool"]["name"] for d in changed["deployments"]} == {"staging"}
+    assert {d["work_pool"]["job_variables"]["env"]["TRUEUP_ENV"] for d in changed["deployments"]} == {"staging"}
+    assert not any(s["active"] for d in changed["deployments"] for s in d.get("schedules", []))
+    assert json.dumps(content) == before
+    assert _kinds(content) == {"local": "process"}
+
+
+@pytest.mark.thorough
 def test_deployments_of_an_environment_differ_in_what_its_file_says(shop, prefect_server):
     done = shop("--env", "staging", "deploy")
     assert done.returncode == 0, done.stderr
@@ -72,7 +91,14 @@ def test_a_run_of_a_worker_acts_in_the_environment_of_its_deployment(shop, tmp_p
         until(lambda: worker.poll() is not None)
 
 
-def test_without_a_server_the_next_step_is_said(shop):
-    done = shop("deploy")
-    assert done.returncode == 2
-    assert "no Prefect server is configured; set PREFECT_API_URL, or name an environment" in done.stderr
+def test_without_a_server_the_next_step_is_said(tmp_path, monkeypatch):
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))
+    monkeypatch.chdir(write_project(tmp_path / "shop", Choices("shop")).folder)
+    with pytest.raises(
+        UsageError, match="no Prefect server is configured; set PREFECT_API_URL, or name an environment"
+    ):
+        deploy_project()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=r"there is no prefect\.yaml"):
+        deploy_project()
