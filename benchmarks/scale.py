@@ -32,6 +32,9 @@ _LIGHTGBM = {
 }
 
 
+_SHORT = 50  # copies of a flight from which the shipped `search_rows` last a day at most, which has no fold
+
+
 def main() -> None:
     """Measure and print."""
     wanted = _arguments()
@@ -67,7 +70,7 @@ def _measured(factor: int, months: int, wanted: argparse.Namespace) -> dict[str,
         folder = Path(scratch)
         configs = configs_for(folder / "configs", factor)
         if wanted.family == "lightgbm":
-            _with_lightgbm(configs / f"{MODEL}.yaml")
+            _with_lightgbm(configs / f"{MODEL}.yaml", factor)
         ours = trueup_side(folder / "home", configs, months, served=False)["cost"]
         made = json.loads(ours.out)
         figures = {
@@ -96,12 +99,14 @@ def _compared(ours: Cost, bare: Cost) -> dict[str, float]:
     }
 
 
-def _with_lightgbm(file: Path) -> None:
+def _with_lightgbm(file: Path, factor: int) -> None:
     """Train LightGBM of the size of the shipped boosting, with the same directions."""
     config = yaml.safe_load(file.read_text())
     directions = config["train"]["parameters"]["gradient_boosting"]["monotonic_cst"]
     config["train"]["families"] = ["lightgbm"]
     config["train"]["parameters"] = {"lightgbm": {**_LIGHTGBM, "monotone_constraints": directions}}
+    if factor >= _SHORT:
+        config["train"]["search_rows"] *= 10
     file.write_text(yaml.safe_dump(config, sort_keys=False))
 
 

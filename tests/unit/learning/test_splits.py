@@ -54,7 +54,7 @@ def test_a_fold_without_known_labels_is_left_out():
 
 @pytest.mark.parametrize("n", [0, 1, 50])
 def test_no_fold_at_all_says_what_to_do(n):
-    with pytest.raises(NotEnoughData, match="wait for more history"):
+    with pytest.raises(NotEnoughData, match=r"raise train\.search_rows if it limits them"):
         time_folds(at(range(n)), at(np.arange(n) + 1000), folds=2)
 
 

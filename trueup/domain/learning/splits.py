@@ -37,6 +37,6 @@ def time_folds(
     if not parts:
         raise NotEnoughData(
             f"{n:,} rows give no fold with labels known before it begins; "
-            "wait for more history, or lower train.folds or the delay of the labels"
+            "wait for more history, raise train.search_rows if it limits them, or lower train.folds or the delay of the labels"
         )
     return parts
