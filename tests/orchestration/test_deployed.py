@@ -9,8 +9,6 @@ import pytest
 
 from tests.stack import until
 from trueup.config.environments import choose
-from trueup.errors import UsageError
-from trueup.orchestration.deployed import deploy_project
 from trueup.orchestration.stack.deploy import _kinds, _with_configs, _within
 from trueup.orchestration.stack.health import post
 from trueup.project.choices import Choices
@@ -91,14 +89,21 @@ def test_a_run_of_a_worker_acts_in_the_environment_of_its_deployment(shop, tmp_p
         until(lambda: worker.poll() is not None)
 
 
-def test_without_a_server_the_next_step_is_said(tmp_path, monkeypatch):
-    monkeypatch.delenv("PREFECT_API_URL", raising=False)
-    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))
-    monkeypatch.chdir(write_project(tmp_path / "shop", Choices("shop")).folder)
-    with pytest.raises(
-        UsageError, match="no Prefect server is configured; set PREFECT_API_URL, or name an environment"
+def test_without_a_server_or_a_project_the_next_step_is_said(tmp_path):
+    """In a process of its own, because the tests' Prefect may know a server."""
+    project = write_project(tmp_path / "shop", Choices("shop")).folder
+    outside = {k: v for k, v in os.environ.items() if not k.startswith(("TRUEUP_", "PREFECT_"))}
+    for folder, message in (
+        (project, "no Prefect server is configured; set PREFECT_API_URL"),
+        (tmp_path, "no prefect.yaml"),
     ):
-        deploy_project()
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(UsageError, match=r"there is no prefect\.yaml"):
-        deploy_project()
+        done = subprocess.run(
+            [sys.executable, "-m", "trueup", "deploy"],
+            cwd=folder,
+            env={**outside, "PREFECT_HOME": str(tmp_path / "prefect")},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 2
+        assert message in " ".join(done.stderr.split())
