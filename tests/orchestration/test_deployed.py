@@ -54,8 +54,11 @@ def test_what_an_environment_says_is_in_each_deployment_and_in_no_other(tmp_path
 
 @pytest.mark.thorough
 def test_deployments_of_an_environment_differ_in_what_its_file_says(shop, prefect_server):
+    post(f"{prefect_server}/work_pools/", {"name": "staging", "type": "process", "description": "the user's"})
     done = shop("--env", "staging", "deploy")
     assert done.returncode == 0, done.stderr
+    (pool,) = [p for p in post(f"{prefect_server}/work_pools/filter", {}) if p["name"] == "staging"]
+    assert pool["description"] == "the user's", "a pool that is there stays as it is"
     (run,) = [
         d
         for d in post(

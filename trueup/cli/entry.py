@@ -11,6 +11,8 @@ def main() -> None:
 
     `--env NAME` may be anywhere, because it says where a command acts, not what it does.
     """
+    from trueup.config.project import enter
+
     words, name = _without_environment(sys.argv[1:])
     if name is not None:
         from trueup.cli.edge import one_line
@@ -20,6 +22,7 @@ def main() -> None:
 
             enter_named(name, os.environ)
         sys.argv[1:] = words
+    enter(os.environ)
     if sys.argv[1:2] == ["serve"]:
         _serve(sys.argv[2:])
     else:
@@ -51,10 +54,8 @@ def _without_environment(words: list[str]) -> tuple[list[str], str | None]:
 
 def _serve(words: list[str]) -> None:
     """Run `trueup serve` alone: loading the whole command line takes as long as the server does."""
-    from trueup.config.project import enter
     from trueup.serving.start import become, ready
 
-    enter(os.environ)
     if (settings := ready(words, os.environ)) is not None:
         become(settings)
     import typer

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
@@ -31,7 +30,6 @@ from trueup.cli.online import rollout, serve, tokens
 from trueup.cli.options import AsOf, Json, ModelName, Tags, at_home, moment, month, names
 from trueup.cli.output import new_text, status_text
 from trueup.config.load import load_model
-from trueup.config.project import enter
 from trueup.config.settings import Settings
 from trueup.domain.types import Retrain
 from trueup.errors import NoData, UsageError
@@ -318,7 +316,6 @@ help_examples.attach(app)
 def main() -> None:
     """Run the command line. Every error is reported in one line, with the exit code of its kind."""
     with one_line():
-        enter(os.environ)
         if not completion.completing():
             prepare()
         app()

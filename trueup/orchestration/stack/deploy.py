@@ -85,11 +85,11 @@ def deploy(
     configs = project / environment.get("TRUEUP_CONFIGS", "configs")
     content, deployed = _with_configs(project / "prefect.yaml", configs)
     kinds = _kinds(content)
-    if chosen is not None:
-        content, kinds = (
-            _within(content, chosen),
-            {chosen.content.work_pool or pool: kind for pool, kind in kinds.items()},
-        )
+    if chosen is None:
+        kinds = {POOL: "process", **kinds}  # the stack's worker serves it
+    else:
+        content = _within(content, chosen)
+        kinds = {chosen.content.work_pool or pool: kind for pool, kind in kinds.items()}
     for pool, kind in kinds.items():
         _make_pool(project, environment, log, pool, kind)
     with tempfile.NamedTemporaryFile("w", suffix=".yaml", encoding="utf-8") as file:
@@ -143,16 +143,19 @@ def _within(content: dict[str, Any], chosen: Chosen) -> dict[str, Any]:
 
 
 def _make_pool(project: Path, environment: Mapping[str, str], log: Path | None, pool: str, kind: str) -> None:
-    """Create a work pool of processes. One of containers is looked for: its job template is the user's."""
-    if kind == "process":
-        _prefect(project, environment, log, "work-pool", "create", pool, "--type", kind, "--overwrite")
+    """Create a missing work pool of processes. One that is there is the user's, and so is the template of containers."""
+    create = ("work-pool", "create", pool, "--type", kind)
+    if pool == POOL:
+        _prefect(project, environment, log, *create, "--overwrite")
         return
     try:
         _prefect(project, environment, log, "work-pool", "inspect", pool)
     except WorkError as error:
-        raise UsageError(
-            f"the Prefect server has no work pool {pool!r}; `prefect work-pool create {pool} --type {kind}` makes it ({error})"
-        ) from None
+        if kind != "process":
+            raise UsageError(
+                f"the Prefect server has no work pool {pool!r}; `prefect {' '.join(create)}` makes it ({error})"
+            ) from None
+        _prefect(project, environment, log, *create)
 
 
 def _withdraw(api: str, models: tuple[str, ...]) -> None:
