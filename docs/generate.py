@@ -18,6 +18,7 @@ from pydantic_core import PydanticUndefined
 
 from docs.capacity import capacity_page
 from docs.faults import faults_page
+from trueup.config import json_schema
 from trueup.config.durations import Duration, write_duration
 from trueup.config.plugins import Plugin
 from trueup.config.schema import ModelConfig
@@ -161,8 +162,20 @@ def _summary(payload: type[BaseModel]) -> str:
     return (payload.__doc__ or "").strip().splitlines()[0]
 
 
+def config_schema_text() -> str:
+    """The schema of configs for editors."""
+    return json_schema.texts()[json_schema.CONFIG]
+
+
+def environment_schema_text() -> str:
+    """The schema of environments for editors."""
+    return json_schema.texts()[json_schema.ENVIRONMENT]
+
+
 PAGES = {
     "capacity.md": capacity_page,
+    "config.schema.json": config_schema_text,
+    "environment.schema.json": environment_schema_text,
     "config.md": config_page,
     "cli.md": cli_page,
     "events.md": events_page,
@@ -175,6 +188,7 @@ def main() -> None:
     for name, page in PAGES.items():
         (HERE / name).write_text(page(), encoding="utf-8")
         sys.stderr.write(f"wrote docs/{name}\n")
+    json_schema.write_schemas(HERE.parent / "configs")
 
 
 if __name__ == "__main__":

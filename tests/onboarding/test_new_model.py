@@ -13,7 +13,9 @@ import pandas as pd
 import pytest
 
 from tests import messy
+from tests.editors import marked
 from trueup.adapters.background import NoReports
+from trueup.config import json_schema
 from trueup.config.load import load_model
 from trueup.config.schema import ModelConfig
 from trueup.config.settings import Settings
@@ -83,6 +85,7 @@ def made(table: messy.Messy, folder: Path, turns: int) -> Made:
     home = opened(folder)
     drafted = draft(asked(table, folder), home)
     save(drafted)
+    assert marked(drafted.text) == []
     drafted.path.write_text(quick(drafted.path.read_text()))
     config = load_model(home.configs, table.fault)
     first = drafted.findings.times.moments.min().normalize()
@@ -251,7 +254,8 @@ def test_drafting_writes_nothing_and_saving_refuses_to_overwrite(tmp_path):
     with pytest.raises(UsageError, match="exists; choose another name, or overwrite it with --force"):
         save(drafted)
     save(drafted, replace_it=True)
-    assert sorted(p.name for p in drafted.path.parent.iterdir()) == ["plain.usual.yaml", "plain.yaml"]
+    assert sorted(p.name for p in drafted.path.parent.iterdir()) == [".schema", "plain.usual.yaml", "plain.yaml"]
+    assert {p.name: p.read_text() for p in (drafted.path.parent / ".schema").iterdir()} == json_schema.texts()
     home.close()
 
 

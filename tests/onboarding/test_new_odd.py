@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.editors import marked
 from trueup.config.settings import Settings
 from trueup.domain.data.landing import split
 from trueup.domain.profiling.questions import Ask
@@ -39,6 +40,7 @@ def drafted(frame, home, **said):
     made = draft(Ask("orders", str(path), "ordered", "late", **said), home, replace_it=True)
     save(made, replace_it=True)
     assert check("orders", home).problems == []
+    assert marked(made.text) == []
     return made
 
 

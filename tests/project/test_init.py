@@ -11,6 +11,7 @@ from typing import get_args
 import pytest
 from ruamel.yaml import YAML
 
+from tests.editors import marked
 from trueup.config.load import load_model, model_names
 from trueup.config.project import enter, project_root
 from trueup.errors import UsageError
@@ -45,6 +46,8 @@ def test_every_combination_gives_a_project_without_mistakes(tmp_path, ci, deploy
     pinned = tomllib.loads((made.folder / "pyproject.toml").read_text())["project"]["dependencies"]
     assert len(pinned) == 1
     assert "==" in pinned[0]
+    assert all(marked((configs / f"{name}.yaml").read_text()) == [] for name in made.models)
+    assert (configs / ".schema" / "config.json").is_file()
     content = YAML(typ="safe").load(made.folder / "prefect.yaml")
     assert content["definitions"]["pool"]["name"] == {"process": "local"}.get(deploy, deploy)
     flows = {d["entrypoint"] for d in content["deployments"]}
@@ -97,12 +100,17 @@ def test_upgrade_shows_what_differs_and_overwrites_nothing(tmp_path):
     watch.unlink()
     deployments.write_text(deployments.read_text() + "  # a model of the user's\n")
     (made.folder / "README.md").write_text("mine")
+    (made.folder / "configs" / ".schema" / "config.json").write_text("{}")
     before = run.read_text()
     done = trueup("upgrade", cwd=made.folder / "configs")
     assert done.returncode == 0, done.stderr
     assert "+        done = cycle(tasks, o.model" in done.stdout
     assert "flows/watch.py is missing" in done.stdout
-    assert [d.path for d in compare(made.folder).differences] == ["flows/run.py", "flows/watch.py"]
+    assert "config.json is of another version; `trueup schema --write` writes it anew" in " ".join(done.stdout.split())
+    changed = ["flows/run.py", "flows/watch.py", "configs/.schema/config.json"]
+    assert [d.path for d in compare(made.folder).differences] == changed
+    assert trueup("schema", "--write", cwd=made.folder).returncode == 0
+    assert [d.path for d in compare(made.folder).differences] == changed[:2]
     assert run.read_text() == before
     assert not watch.exists()
 

@@ -18,6 +18,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "deploy": ("trueup deploy", f"trueup deploy --smoke {_MODEL}"),
     "upgrade": ("trueup upgrade", "trueup upgrade --json"),
+    "schema": ("trueup schema", "trueup schema environment", "trueup schema --write"),
     "new": (
         "trueup new churn --data people.csv --time month --label churned --label-available-after '30 days'",
         "trueup new loans --data loans.csv --time issued --label defaulted --labels outcomes.csv",

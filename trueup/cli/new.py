@@ -79,7 +79,8 @@ def new(
     """Read a table and write a config for a model of it, with every guess marked.
 
     Writes configs/<NAME>.yaml, and the model's deployments at the end of a prefect.yaml beside the configs. Columns
-    that leak the outcome are left out and listed. No other file is written, and no model is kept.
+    that leak the outcome are left out and listed. Beside the config are <NAME>.usual.yaml, with bounds to copy, and the
+    schema for editors, in configs/.schema. No other file is written, and no model is kept.
     """
     from trueup.domain.profiling.questions import Ask
     from trueup.onboarding.deployments import deploy

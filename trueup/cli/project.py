@@ -1,10 +1,10 @@
-"""The commands `init` and `upgrade`."""
+"""The commands `init`, `upgrade` and `schema`."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -69,6 +69,28 @@ def upgrade(as_json: Json = False) -> None:
     output.emit(as_json, compared, lambda: project_text.compared(compared))
 
 
+def schema(
+    of: Annotated[
+        Literal["config", "environment"], typer.Argument(help="The file that the schema describes.")
+    ] = "config",
+    write: Annotated[
+        bool, typer.Option("--write", help="Write both schemas into the folder .schema of the configs instead.")
+    ] = False,
+) -> None:
+    """Print the JSON schema of a config, with which editors complete keys, show descriptions and find mistakes.
+
+    `trueup init` and `trueup new` write it into configs/.schema, and the first line of each config names it there.
+    """
+    from trueup.config import json_schema
+    from trueup.config.settings import Settings
+
+    if write:
+        for path in json_schema.write_schemas(Settings().configs):
+            typer.echo(path)
+        return
+    typer.echo(json_schema.texts()[f"{of}.json"], nl=False)
+
+
 def _first_model(
     folder: Path,
     data: str | None,
@@ -95,3 +117,4 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     app.command()(init)
     app.command()(upgrade)
+    app.command()(schema)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, PlainSerializer, TypeAdapter, WrapValidator
+from pydantic import AfterValidator, BeforeValidator, PlainSerializer, TypeAdapter, WithJsonSchema, WrapValidator
 
 _CENTURY = timedelta(days=36_525)
 _UNITS = {
@@ -138,9 +138,28 @@ def span_or_expanding(value: object) -> object:
         raise ValueError(f"{error}, or `expanding`") from None
 
 
-_Timedelta = Annotated[timedelta, BeforeValidator(parse_duration), PlainSerializer(write_duration)]
+def _any_case(*units: str) -> str:
+    """A pattern of units, one or many, without flags: patterns of JSON schemas have none."""
+    return "|".join("".join(f"[{letter}{letter.upper()}]" for letter in unit) + "[sS]?" for unit in units)
+
+
+def _span_schema(more: str, *examples: str) -> WithJsonSchema:
+    """The form of a span for editors; how long it may be is left to the reader."""
+    span = rf"\s*(\+?\d+(\.\d+)?\s*({_any_case(*_UNITS)})\s*)+|\s*\+?P[0-9.YMWDTHS]+\s*"
+    words = f"Write a number and a unit, such as {' or '.join(examples)}."
+    pattern = {"pattern": f"^({span}{more})$", "patternErrorMessage": words}
+    return WithJsonSchema({"type": "string", **pattern, "examples": list(examples)}, mode="validation")
+
+
+_Timedelta = Annotated[
+    timedelta, BeforeValidator(parse_duration), PlainSerializer(write_duration), _span_schema("", "1 day", "28 days")
+]
 Calendar = Annotated[
-    timedelta, WrapValidator(_kept_months), BeforeValidator(parse_calendar), PlainSerializer(write_duration)
+    timedelta,
+    WrapValidator(_kept_months),
+    BeforeValidator(parse_calendar),
+    PlainSerializer(write_duration),
+    _span_schema(rf"|\s*\d+\s*({_any_case('month', 'year')})\s*", "28 days", "3 months"),
 ]
 CalendarSpan = Annotated[Calendar, AfterValidator(_longer_than_nothing)]
 Duration = Annotated[_Timedelta, AfterValidator(_not_negative)]

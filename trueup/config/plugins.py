@@ -56,8 +56,15 @@ class Plugin(Section):
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         if "KINDS" not in cls.__dict__:
             return handler(core_schema)
-        own = {"properties": {"kind": {"type": "string", "pattern": DOTTED}}, "required": ["kind"], "type": "object"}
-        return {"anyOf": [*(handler(c.__pydantic_core_schema__) for c in cls.KINDS.classes()), own]}
+        what = (
+            f"A {cls.KINDS.what} of your own: `module:Class`, of a file beside the config or of an installed package."
+        )
+        kind = {"type": "string", "pattern": DOTTED, "description": what}
+        own = {"description": what, "properties": {"kind": kind}, "required": ["kind"], "type": "object"}
+        shipped = [
+            _with_kind(handler.resolve_ref_schema(handler(c.__pydantic_core_schema__))) for c in cls.KINDS.classes()
+        ]
+        return {"description": cls.__doc__, "oneOf": [*shipped, own]}
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         if not self.own:
@@ -118,6 +125,13 @@ def _imported(dotted: str) -> type[Plugin]:
     module, name = dotted.split(":")
     imported: type[Plugin] = getattr(importlib.import_module(module), name)
     return imported
+
+
+def _with_kind(schema: JsonSchemaValue) -> JsonSchemaValue:
+    """The schema of a class whose `kind` is required, although the class has a default for it."""
+    kind = {"const": schema["properties"]["kind"]["const"], "description": schema["description"]}
+    required = ["kind", *(key for key in schema.get("required", []) if key != "kind")]
+    return {**schema, "properties": {**schema["properties"], "kind": kind}, "required": required}
 
 
 def _again(base: type[Plugin], content: dict[str, Any], root: Path | None) -> Plugin:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from trueup.config.annotated import CHECK, GUESS, Draft
 from trueup.config.durations import write_duration
+from trueup.config.json_schema import CONFIG_LINE
 from trueup.config.sections.ingest import IngestConfig
 from trueup.config.sections.monitoring import DecayConfig
 from trueup.domain.data.periods import complete_periods
@@ -40,6 +41,7 @@ def write_draft(findings: Findings) -> str:
 
 def _head(made: Draft, findings: Findings) -> None:
     ask, times = findings.ask, findings.times.moments.dropna()
+    made.lines.append(CONFIG_LINE)
     made.say(
         f"From {findings.rows:,} rows of {times.min():%Y-%m-%d} to {times.max():%Y-%m-%d}. `{GUESS}`: from the data; "
         f"`{CHECK}`: for you to look at; keys: docs/config.md"

@@ -13,6 +13,7 @@ import pandas as pd
 
 from trueup import files
 from trueup.config.durations import parse_duration
+from trueup.config.json_schema import write_schemas
 from trueup.config.load import parse_model, sound_name
 from trueup.config.schema import ModelConfig
 from trueup.config.sections.features import FeaturesConfig
@@ -111,6 +112,7 @@ def save(drafted: Drafted, replace_it: bool = False) -> None:
     drafted.path.parent.mkdir(parents=True, exist_ok=True)
     files.write_text(drafted.path, drafted.text)
     files.write_text(drafted.path.with_name(usual_name(drafted.path.stem)), drafted.usual)
+    write_schemas(drafted.path.parent, overwrite=False)
 
 
 def _require_free(path: Path, replace_it: bool) -> None:

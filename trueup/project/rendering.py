@@ -8,8 +8,11 @@ from pathlib import Path, PurePosixPath
 
 import jinja2
 
+from trueup.config import json_schema
+from trueup.config.project import CONFIGS
 from trueup.project.choices import Choices
 
+SCHEMAS = PurePosixPath(CONFIGS, json_schema.FOLDER)
 _TEMPLATES = Path(__file__).with_name("templates")
 _SUFFIX = ".j2"
 _HIDDEN = "dot_"  # of a name that begins with a dot in the project: packages leave such files out
@@ -33,11 +36,12 @@ def rendered(choices: Choices) -> dict[PurePosixPath, str]:
     """The text of each file of a project, by its path in the project."""
     extras = ["lightgbm", "s3", *(["flights"] if choices.example == "flights" else [])]
     values = {**choices.__dict__, "version": version("trueup"), "extras": extras}
-    return {
+    made = {
         path: _LANGUAGE.from_string(text).render(values) if is_template else text
         for folder in _folders(choices)
         for path, text, is_template in _files(_TEMPLATES / folder)
     }
+    return made | {SCHEMAS / name: text for name, text in json_schema.texts().items()}
 
 
 def _folders(choices: Choices) -> list[str]:

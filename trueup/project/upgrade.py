@@ -10,7 +10,7 @@ from typing import Literal
 
 from trueup.config.project import FILE
 from trueup.project.choices import choices_of
-from trueup.project.rendering import rendered
+from trueup.project.rendering import SCHEMAS, rendered
 
 # What a user writes: the templates only begin it.
 _OWN = ("configs", "environments", "tests", "README.md", "pyproject.toml", ".gitignore", ".env.example")
@@ -22,8 +22,8 @@ class Difference:
     """One file that differs from its template."""
 
     path: str
-    kind: Literal["missing", "changed"]
-    diff: str  # from the project's file to the template
+    kind: Literal["missing", "changed", "outdated"]  # outdated: a generated file of another version
+    diff: str  # from the project's file to the template; of a generated file nothing
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Upgrade:
 
 def compare(project: Path) -> Upgrade:
     """Compare a project's glue with the templates. Raises UsageError for a folder that is no project of templates."""
-    texts = {p: t for p, t in rendered(choices_of(project)).items() if p.parts[0] not in _OWN}
+    texts = {p: t for p, t in rendered(choices_of(project)).items() if p.parts[0] not in _OWN or p.parent == SCHEMAS}
     differences = [d for path, text in texts.items() if (d := _difference(project, path, text)) is not None]
     return Upgrade(project, version("trueup"), _pinned(project), differences, len(texts) - len(differences))
 
@@ -53,6 +53,8 @@ def _difference(project: Path, path: PurePosixPath, template: str) -> Difference
         own, template = own.split(_MODELS)[0], template.split(_MODELS)[0]
     if own == template:
         return None
+    if path.parent == SCHEMAS:
+        return Difference(str(path), "outdated", "")
     lines = unified_diff(
         own.splitlines(keepends=True), template.splitlines(keepends=True), str(path), f"template {path}"
     )

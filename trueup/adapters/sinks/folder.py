@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 import pandas as pd
+from pydantic import Field
 
 from trueup.adapters import parquet
 from trueup.adapters.sinks import Sink
@@ -17,7 +18,7 @@ class FolderSink(Sink):
     """Predictions as Parquet files in a folder, one file per batch."""
 
     kind: Literal["folder"] = "folder"
-    path: str
+    path: str = Field(description="The folder, relative to that of the configs.")
 
     def write(self, window: Window, frame: pd.DataFrame, root: Path) -> None:
         """Replace a batch's file as a whole; readers see the old one or the new one."""

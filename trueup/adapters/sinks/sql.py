@@ -26,8 +26,10 @@ class SqlSink(Sink):
     """Predictions in a SQL table, one row per key."""
 
     kind: Literal["sql"] = "sql"
-    url: str
-    table: str = Field(pattern=r"^[A-Za-z_]\w*$")
+    url: str = Field(
+        description="Address of the database; `${NAME}` is a variable of the environment, for its password."
+    )
+    table: str = Field(pattern=r"^[A-Za-z_]\w*$", description="Name of the table.")
 
     def write(self, window: Window, frame: pd.DataFrame, root: Path) -> None:
         """Replace the rows of the batch's keys in one transaction, in a table that is made when it does not exist."""

@@ -40,6 +40,8 @@ def compared(done: Upgrade) -> None:
     for difference in done.differences:
         if difference.kind == "missing":
             out.print(f"{escape(difference.path)} is missing; `trueup init .` writes it")
+        elif difference.kind == "outdated":
+            out.print(f"{escape(difference.path)} is of another version; `trueup schema --write` writes it anew")
         else:
             out.print(escape(difference.diff), end="", highlight=False, soft_wrap=True)
     pinned = f"; the project's lock has {done.pinned}" if done.pinned and done.pinned != done.version else ""

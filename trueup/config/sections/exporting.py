@@ -12,7 +12,7 @@ from trueup.config.section import Section
 class ExportConfig(Section):
     """An ONNX form of each challenger and its refit, beside their other files, for use without scikit-learn."""
 
-    format: Literal["onnx"] = "onnx"
+    format: Literal["onnx"] = Field("onnx", description="The format of the form.")
     required: bool = Field(
         False,
         description="Whether the checks of the form count like gates. By default they inform: they are recorded and change no decision.",

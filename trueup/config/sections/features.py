@@ -15,7 +15,9 @@ class HistoryConfig(Section):
 
     name: Name = Field(description="Prefix of the feature's name: `<name>_<keys>_<window>` and `..._n` for its count.")
     of: str = Field("label", description="The aggregated column of the earlier rows: `label`, or a numeric column.")
-    aggregate: Literal["mean", "rate", "count"] = "mean"
+    aggregate: Literal["mean", "rate", "count"] = Field(
+        "mean", description="The mean of the values, the share that equals `equals`, or the number of rows."
+    )
     equals: str | int | float | bool | None = Field(
         None, description="For `rate`: the value that is counted; default 1."
     )
@@ -31,12 +33,12 @@ class HistoryConfig(Section):
 class FeaturesConfig(Section):
     """The inputs of the model."""
 
-    numeric: list[str] = []
-    categorical: list[str] = []
+    numeric: list[str] = Field(default=[], description="Columns with numbers.")
+    categorical: list[str] = Field(default=[], description="Columns with categories; their values are text.")
     calendar: dict[str, list[Literal["month", "day", "weekday", "hour", "minute_of_day", "day_of_year", "weekend"]]] = (
         Field(default={}, description="The calendar parts to derive, per time column.")
     )
-    history: list[HistoryConfig] = []
+    history: list[HistoryConfig] = Field(default=[], description="Aggregates of earlier rows.")
     custom: Dotted | None = Field(
         None,
         description="`module:function`. The function takes the landed rows, without labels, and returns a DataFrame of further numeric features with the same index.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, SerializeAsAny, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, SerializeAsAny, model_validator
 
 from trueup.config.durations import Duration
 from trueup.config.plugins import Kinds, Plugin
@@ -57,6 +57,14 @@ class LabelConfig(Section):
     known_after: Duration | None = Field(None, description="A label counts from its row's time plus this delay.")
     known_at: str | None = Field(
         None, description="A column with the moment at which the label became known; instead of `known_after`."
+    )
+    # The same rule as below, for editors
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [
+                {"required": [name], "properties": {name: {"type": "string"}}} for name in ("known_after", "known_at")
+            ]
+        }
     )
 
     @model_validator(mode="after")

@@ -15,8 +15,8 @@ from trueup.config.section import Section
 class BudgetConfig(Section):
     """The number of retrains that may start in a span of time."""
 
-    starts: int = Field(10, ge=1)
-    per: Span = timedelta(days=30)
+    starts: int = Field(10, ge=1, description="Retrains that may start within `per`.")
+    per: Span = Field(timedelta(days=30), description="The trailing span of time in which starts are counted.")
 
 
 class RetrainConfig(Section):
@@ -47,7 +47,7 @@ class PriceConfig(Section):
     """The price of an hour of training."""
 
     per_hour: float = Field(gt=0, description="Price of the machine that trains.")
-    currency: str = Field("USD", min_length=1, max_length=8)
+    currency: str = Field("USD", min_length=1, max_length=8, description="Currency of `per_hour`, as reports write it.")
 
 
 class PolicyConfig(Plugin):

@@ -61,7 +61,7 @@ class TrainConfig(Section):
         gt=0,
         description="A time limit for the search. Reaching it is recorded, because the result then depends on the machine.",
     )
-    seed: int = 0
+    seed: int = Field(0, description="Seed of the random choices of search and fits.")
 
 
 class AblationConfig(Section):
@@ -81,7 +81,7 @@ class AblationConfig(Section):
 class EvaluateConfig(Section):
     """How models are judged and described."""
 
-    confidence: float = Field(0.95, gt=0.5, lt=1)
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="Confidence level of intervals.")
     resamples: int = Field(2000, ge=200, description="Bootstrap resamples.")
     block: Span = Field(
         timedelta(days=1),
@@ -102,4 +102,4 @@ class RegisterConfig(Section):
         pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$",
         description="Name in MLflow's registry; default: the model's name.",
     )
-    tags: dict[str, str] = {}
+    tags: dict[str, str] = Field(default={}, description="Further tags of the registered versions.")

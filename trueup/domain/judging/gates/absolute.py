@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from trueup.config.tasks import METRICS
 from trueup.domain.judging.gates.context import Case
@@ -20,9 +20,9 @@ class Absolute(Gate):
     METRICS = METRICS
 
     kind: Literal["absolute"] = "absolute"
-    metric: str
-    at_most: float | None = None
-    at_least: float | None = None
+    metric: str = Field(description="A metric of the task, such as `auc` or `mae`.")
+    at_most: float | None = Field(None, description="The largest allowed value.")
+    at_least: float | None = Field(None, description="The smallest allowed value.")
 
     @model_validator(mode="after")
     def _bounded(self) -> Absolute:

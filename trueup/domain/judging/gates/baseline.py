@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from trueup.domain.judging.bootstrap import Interval
 from trueup.domain.judging.gates.context import CHALLENGER, PRIOR, Case
 from trueup.domain.judging.gates.gate import BETTER, Gate
@@ -25,7 +27,10 @@ class Baseline(Gate):
     HEADING = BETTER
 
     kind: Literal["baseline"] = "baseline"
-    beat: list[Literal["prior", "simple"]] = ["prior", "simple"]
+    beat: list[Literal["prior", "simple"]] = Field(
+        default=["prior", "simple"],
+        description="What the challenger must be better than: a constant, or a simple model.",
+    )
 
     def judge(self, case: Case) -> Verdict:
         """Compare mean losses; inconclusive with fewer than `MIN_BLOCKS` blocks or without a baseline's predictions."""

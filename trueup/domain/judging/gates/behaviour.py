@@ -29,7 +29,7 @@ from trueup.domain.types import Verdict
 class InvarianceCheck(Section):
     """Changing a column must not move the prediction."""
 
-    kind: Literal["invariance"]
+    kind: Literal["invariance"] = Field(description="The kind of check.")
     column: str = Field(description="The landed column to change.")
     to: list[str | int | float | bool] = Field(
         default=[],
@@ -55,7 +55,7 @@ class InvarianceCheck(Section):
 class DirectionCheck(Section):
     """Raising a number must not lower the prediction, or not raise it."""
 
-    kind: Literal["direction"]
+    kind: Literal["direction"] = Field(description="The kind of check.")
     column: str = Field(description="The landed numeric column to raise.")
     raise_by: float = Field(gt=0, description="A number to add to the column.")
     never: Literal["lower", "higher"] = Field(description="The direction in which the prediction must not move.")

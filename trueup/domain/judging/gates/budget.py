@@ -41,8 +41,8 @@ class Budget(Gate):
     max_ms: float | None = Field(
         None, gt=0, description="Milliseconds for `batch` rows: the 95th percentile of `repeats` calls."
     )
-    batch: int = Field(1_000, ge=1, le=100_000)
-    repeats: int = Field(30, ge=20, le=10_000)
+    batch: int = Field(1_000, ge=1, le=100_000, description="Rows of a call whose time is measured.")
+    repeats: int = Field(30, ge=20, le=10_000, description="Calls that are measured.")
 
     @model_validator(mode="after")
     def _limited(self) -> Budget:
