@@ -139,7 +139,9 @@ def test_the_pieces_of_configs_on_other_pages_fit_into_it():
     for page in sorted((ROOT / "docs" / "how-to").glob("*.md")):
         texts = blocks(page, "yaml") if page.name != "first-model.md" else []
         # Whole configs and deployments are used as they stand in tests/docs/test_how_to.py.
-        for piece in (yaml.safe_load(t) for t in texts if not re.match(r"# configs/|# environments/|  - <<: ", t)):
+        for piece in (
+            yaml.safe_load(t) for t in texts if not re.match(r"# configs/|# environments/|# \.pre-commit|  - <<: ", t)
+        ):
             whole = yaml.safe_load(text)
             whole["task"] = "regression" if page.name == "regression.md" else whole["task"]
             for key, value in piece.items():
