@@ -36,6 +36,12 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "status": ("trueup status", f"trueup status {_MODEL} --at 2013-06-15"),
     "clear": (f"trueup clear {_MODEL} --by Ada",),
     "check": ("trueup check", f"trueup check {_MODEL}", f"trueup check {_MODEL} --rehearse"),
+    "contract": (f"trueup contract write {_MODEL}",),
+    "contract write": (
+        f"trueup contract write {_MODEL}",
+        f"trueup contract write {_MODEL} --out configs/{_MODEL}.odcs.yaml",
+    ),
+    "contract check": (f"trueup contract check {_MODEL} configs/{_MODEL}.odcs.yaml",),
     "feed": (f"trueup feed {_MODEL}", f"trueup feed {_MODEL} --next --from configs"),
     "demo": ("trueup demo", "trueup demo --to 2013-05"),
     "reconcile": ("trueup reconcile", f"trueup reconcile {_MODEL} --json"),

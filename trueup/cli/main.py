@@ -12,6 +12,7 @@ import typer
 from trueup.cli import (
     audit,
     completion,
+    contract,
     export,
     fleet,
     govern,
@@ -52,6 +53,7 @@ app.add_typer(records.ledger_app, name="ledger")
 app.add_typer(records.quarantine_app, name="quarantine")
 app.add_typer(tokens.token_app, name="token")
 app.add_typer(rollout.app, name="rollout")
+app.add_typer(contract.app, name="contract")
 app.add_typer(stack.app)
 
 

@@ -18,6 +18,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from trueup.config.content import Location
+from trueup.config.contract.applied import with_contract
 from trueup.config.environments import overridden
 from trueup.config.plugins import ROOT, Plugin
 from trueup.config.rules import Mistake, contradictions
@@ -48,7 +49,8 @@ def load_model(configs: Path, name: str) -> ModelConfig:
 
 def parse_model(text: str, where: str = "config", root: Path | None = None) -> ModelConfig:
     """Read a config from text; `where` names it in messages, `root` is the folder of the configs. Raises ConfigError."""
-    return _config(_parse(text, where, root))
+    written = _parse(text, where, root)
+    return _config(written if root is None else _contracted(written, root))
 
 
 def _config(written: Written) -> ModelConfig:
@@ -66,6 +68,7 @@ class Written:
     node: Node
     root: Path | None = None  # the folder of the configs, where the user's own classes are
     name: str | None = None  # the file's, if there is one
+    contract: tuple[Mistake, ...] = ()  # those of the data contract that it names
 
     def config(self) -> ModelConfig:
         """The parsed config. Raises ValidationError."""
@@ -73,7 +76,7 @@ class Written:
 
     def mistakes(self) -> list[Mistake]:
         """All mistakes that need no library."""
-        mistakes = [*_duplicate_keys(self.node), *contradictions(self.content, self.root)]
+        mistakes = [*_duplicate_keys(self.node), *contradictions(self.content, self.root), *self.contract]
         try:
             model = self.config().model
         except ValidationError as error:
@@ -111,7 +114,13 @@ def read(configs: Path, name: str) -> Written:
         what = f"line {line}: not UTF-8 (byte {content[error.start]:#04x}); save the file as UTF-8"
         raise ConfigError(str(path), [what]) from None
     changed, where = overridden(written.content, configs, str(path))
-    return replace(written, content=changed, where=where)
+    return _contracted(replace(written, content=changed, where=where), configs)
+
+
+def _contracted(written: Written, configs: Path) -> Written:
+    """A config with the rules of the data contract that it names."""
+    content, mistakes = with_contract(written.content, configs)
+    return replace(written, content=content, contract=mistakes)
 
 
 def _parse(text: str, where: str, root: Path | None = None, name: str | None = None) -> Written:

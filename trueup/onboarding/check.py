@@ -29,6 +29,7 @@ from trueup.errors import ConfigError, TrueupError
 from trueup.hints import did_you_mean
 from trueup.home import Home
 from trueup.model import Model
+from trueup.onboarding.contract import contradictions
 from trueup.stages.config_problems import all_mistakes
 from trueup.stages.ingest_labels import kinds_of_keys, naming_it, read_outcomes
 
@@ -101,7 +102,7 @@ def _source(model: Model, written: Written, mistakes: list[Mistake]) -> ConfigCh
         mistakes.append(Mistake(_SOURCE, str(error)))
         return checked
     lacking = list(_lacking(model.config, written, columns))
-    mistakes += lacking
+    mistakes += [*lacking, *contradictions(model, columns)]
     outcomes = _outcomes(model, None if lacking or span is None else span.first, mistakes)
     if span is None:
         mistakes.append(Mistake(_SOURCE, "holds no rows; correct it, or put data there"))

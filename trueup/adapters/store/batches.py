@@ -201,6 +201,11 @@ class Batches(Shelf):
             self._columns[ref.path] = parquet.columns(self.at(ref.path))
         return self._columns[ref.path]
 
+    def types(self, ref: BatchRef) -> dict[str, str]:
+        """Types of a batch's columns as Parquet has them, such as `int64`. Raises WorkError."""
+        kinds = {field.name: field.type for field in parquet.without_rows(self.at(ref.path)).schema}
+        return {n: str(k.value_type if pa.types.is_dictionary(k) else k) for n, k in kinds.items()}
+
     def _tables(self, refs: Sequence[BatchRef], columns: Sequence[str] | None, verify: bool = False) -> list[pa.Table]:
         tables = [self._table(ref, columns, verify) for ref in refs]
         texts = {field.name for table in tables for field in table.schema if parquet.is_text(field.type)}

@@ -130,4 +130,8 @@ class IngestConfig(Section):
         timedelta(days=1),
         description="A batch that is not complete this long after the end of its period is announced as missing.",
     )
+    contract: str | None = Field(
+        None,
+        description="A data contract (ODCS 3) of the rows, such as `orders.odcs.yaml` beside the config. Its quality rules about columns of the config count like expectations of `validate`, and `trueup check` compares it with the config and the source.",
+    )
     keep: list[str] = Field(default=[], description="Further columns to land, for slices, reports or custom features.")

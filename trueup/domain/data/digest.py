@@ -41,9 +41,9 @@ def config_digest(config: ModelConfig) -> str:
 def config_text(config: ModelConfig) -> bytes:
     """The text behind `config_digest`: JSON from which the config can be read again."""
     # Without an export the text is that of a version of Trueup that has none, so that its decisions are found again.
-    # Units are words for people.
+    # Units are words for people. The rules of a data contract are among the expectations, wherever they were written.
     left_out: dict[str, Any] = {"export": True if config.export is None else {"units"}, "promote": {"rollout"}}
-    left_out["train"] = unused(config.train)
+    left_out |= {"train": unused(config.train), "ingest": {"contract"}}
     return _canonical(
         config.model_dump(mode="json", by_alias=True, exclude=dict.fromkeys(_NOT_DECIDING, True) | left_out)
     )

@@ -25,13 +25,22 @@ NAMING = "names a person"
 def personal(columns: dict[str, Column]) -> Iterator[tuple[str, str, bool]]:
     """Columns that look like personal data, each with the reason and whether it identifies a person."""
     for column in columns.values():
-        name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", column.name)
-        what = next((w for w, pattern in _WORD.items() if pattern.search(name)), None)
+        what = personal_name(column.name)
         content = _kind_of_data(column)
         if content is not None:
             yield column.name, f"holds {content}", True
         elif what is not None:
             yield column.name, f"by its name it {what}", what == NAMING
+
+
+def personal_name(column: str) -> str | None:
+    """What the name of a column says about persons: the rest of a sentence; None if nothing.
+
+    >>> personal_name("customerEmail"), personal_name("distance")
+    ('names a person', None)
+    """
+    name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", column)
+    return next((what for what, pattern in _WORD.items() if pattern.search(name)), None)
 
 
 def _kind_of_data(column: Column) -> str | None:
