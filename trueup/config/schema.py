@@ -11,6 +11,7 @@ from pydantic import Field
 
 from trueup.config.plugins import Plugin
 from trueup.config.section import Name, Section
+from trueup.config.sections.ci import CiConfig
 from trueup.config.sections.exporting import ExportConfig
 from trueup.config.sections.features import FeaturesConfig
 from trueup.config.sections.governance import GovernanceConfig
@@ -57,6 +58,7 @@ class ModelConfig(Section):
     replay: ReplayConfig = ReplayConfig()
     retention: RetentionConfig = RetentionConfig()
     governance: GovernanceConfig = GovernanceConfig()
+    ci: CiConfig = CiConfig()
 
     @property
     def rows_dataset(self) -> str:

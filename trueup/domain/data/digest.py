@@ -19,10 +19,10 @@ def digest_of(value: Any) -> str:
     return hashlib.sha256(_canonical(value)).hexdigest()
 
 
-# No training or judgement depends on retention, replay, governance, serving or a rollout, whose rules its own entry
-# has. With them in the digest, a change of wording would make the last batch's retrain a new one, and the same training
+# No training or judgement depends on retention, replay, governance, serving, the checks of pull requests or a rollout,
+# whose rules its own entry has. With them in the digest, a change of wording would make the last batch's retrain a new one, and the same training
 # data would be tried again.
-_NOT_DECIDING = {"retention", "replay", "governance", "about", "serve", "tags"}
+_NOT_DECIDING = {"retention", "replay", "governance", "about", "serve", "tags", "ci"}
 
 
 _LATER = ("trials_at_once", "dask_workers")  # keys of `train` that earlier versions of Trueup did not have

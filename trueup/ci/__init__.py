@@ -1,0 +1,1 @@
+"""Compares the models of a pull request with those of its base branch."""
