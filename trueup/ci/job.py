@@ -16,6 +16,7 @@ OUTCOME, OUTCOME_AT = "trueup_outcome", "trueup_outcome_known_at"  # of the base
 JOB, FRAME, REPORT, ERROR, TRAINED = "job.json", "frame.json", "report.json", "error.json", "trained.json"
 SAMPLE, RAW, LABELS = "sample.parquet", "raw.parquet", "labels.parquet"
 LATER, LATER_BLIND = "later.parquet", "later-blind.parquet"
+BEFORE = "before.parquet"  # the first content of `SAMPLE`, which `LATER` replaces
 PREDICTIONS, FEATURES = "predictions.parquet", "features.parquet"
 
 Role = Literal["base", "head", "new"]  # `new`: the head of a model that the base does not have

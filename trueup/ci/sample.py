@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from trueup.adapters import parquet
-from trueup.ci.job import LABELS, LATER, LATER_BLIND, OUTCOME, OUTCOME_AT, RAW, ROW, SAMPLE, Frame, Job
+from trueup.ci.job import BEFORE, LABELS, LATER, LATER_BLIND, OUTCOME, OUTCOME_AT, RAW, ROW, SAMPLE, Frame, Job
 from trueup.ci.sides_config import with_ingest
 from trueup.config.load import Written
 from trueup.config.schema import ModelConfig
@@ -38,7 +38,7 @@ class _Raw:
 def make_sample(written: Written, home: Home, job: Job) -> Frame:
     """Write a sample's files into the job's folder, and return how it is split.
 
-    `SAMPLE` has the rows before the cut with the labels known then, `LATER` all rows with all labels, and `LATER_BLIND`
+    `BEFORE` and `SAMPLE` have the rows before the cut with the labels known then, `LATER` all rows with all labels, and `LATER_BLIND`
     all rows without those of the judged rows. `RAW` has the rows as the source gives them, and `LABELS` the outcomes.
     Raises ConfigError, SourceError, NoData, and NotEnoughData if the rows cannot be split.
     """
@@ -97,7 +97,7 @@ def _newest(model: Model, most: int) -> _Raw:
 def _write(frame: pd.DataFrame, file: Path) -> None:
     """Write a frame; object columns with values of several types become text."""
     texts = {
-        c: as_text(frame[c])
+        str(c): as_text(frame[c])
         for c in frame
         if frame[c].dtype == object and pd.api.types.infer_dtype(frame[c], skipna=True).startswith("mixed")
     }
@@ -152,16 +152,17 @@ def _write_sides(raw: pd.DataFrame, labels: pd.DataFrame, config: ModelConfig, f
     own = [] if label.source else [c for c in (label.column, label.known_at) if c is not None]
     times, names = raw[frame.time], raw[ROW]
     of_row = labels.reindex(names)
-    outcome = of_row[LABEL].astype(object).where(of_row[LABEL].notna(), None).set_axis(raw.index)
+    outcome = of_row[LABEL].astype(object).set_axis(raw.index)
     known_at = of_row[KNOWN_AT].set_axis(raw.index)
     rest = raw.drop(columns=[c for c in own if c in raw])
 
     def with_outcomes(rows: Any, shown: Any) -> pd.DataFrame:
-        made = rest.assign(**{OUTCOME: outcome.where(shown, None), OUTCOME_AT: known_at.where(shown)})
+        made = rest.assign(**{OUTCOME: outcome.where(shown), OUTCOME_AT: known_at.where(shown)})
         return made[rows] if rows is not None else made
 
     before = times < frame.cut
-    _write(with_outcomes(before, before & (known_at <= frame.cut)), folder / SAMPLE)
+    _write(with_outcomes(before, before & (known_at <= frame.cut)), folder / BEFORE)
+    (folder / SAMPLE).write_bytes((folder / BEFORE).read_bytes())
     _write(with_outcomes(None, known_at.notna()), folder / LATER)
     _write(with_outcomes(None, before), folder / LATER_BLIND)
     _write(labels.reset_index(), folder / LABELS)

@@ -11,6 +11,7 @@ import typer
 
 from trueup.cli import (
     audit,
+    ci,
     completion,
     contract,
     export,
@@ -311,6 +312,7 @@ export.register(app)
 new.register(app)
 project.register(app)
 replay.register(app)
+ci.register(app)
 serve.register(app)
 help_examples.attach(app)
 

@@ -151,10 +151,17 @@ def importance(table: pd.DataFrame, loss: str) -> bytes:
     return png.getvalue()
 
 
-def loss_difference(event_time: ArrayLike, difference: ArrayLike, interval: Interval, loss: str) -> bytes:
+def loss_difference(
+    event_time: ArrayLike,
+    difference: ArrayLike,
+    interval: Interval,
+    loss: str,
+    names: tuple[str, str] = ("challenger", "champion"),
+) -> bytes:
     """Draw the challenger's mean loss minus the champion's day by day, over the band of their mean over all rows.
 
-    `difference` (n,) is each row's challenger's loss minus the champion's; below zero the challenger is better.
+    `difference` (n,) is each row's challenger's loss minus the champion's; below zero the challenger is better. `names`
+    are what both are called.
     """
     moments = pd.to_datetime(np.asarray(event_time, dtype="datetime64[us]"))
     days = pd.Series(np.asarray(difference, dtype=np.float64)).groupby(moments.normalize()).agg(["mean", "sem"])
@@ -169,8 +176,8 @@ def loss_difference(event_time: ArrayLike, difference: ArrayLike, interval: Inte
             days.index, days["mean"], yerr=1.96 * days["sem"].fillna(0), color=COLOURS[0], marker="o", ms=4.5, ls="",
             elinewidth=1, label="a day's mean, 95 % from its rows",
         )  # fmt: skip
-        better = f"difference in {loss}\n(below 0: challenger better)"
-        figures.describe(axes, "Challenger against champion on the gate rows", "", better)
+        better = f"difference in {loss}\n(below 0: {names[0]} better)"
+        figures.describe(axes, f"{names[0].capitalize()} against {names[1]} on the judged rows", "", better)
         figures.date_ticks(axes)
         figures.legend(axes, loc="best")
         span = f"{len(moments):,} rows on {len(days)} days from {days.index[0]:%Y-%m-%d} to {days.index[-1]:%Y-%m-%d}"

@@ -16,7 +16,8 @@ from trueup.config.tasks import Task
 from trueup.domain.profiling.columns import Column
 
 _ROWS = 20_000
-_TOO_GOOD = {Task.BINARY: 0.985, Task.MULTICLASS: 0.98, Task.REGRESSION: 0.98}
+# AUC, accuracy or R² that nothing reaches which is known beforehand
+TOO_GOOD = {Task.BINARY: 0.985, Task.MULTICLASS: 0.98, Task.REGRESSION: 0.98}
 _STRONG = {
     Task.BINARY: 0.93,
     Task.MULTICLASS: 0.9,
@@ -65,7 +66,7 @@ def suspects(columns: dict[str, Column], outcome: pd.Series[Any], times: pd.Seri
             continue
         score, why_strong = _alone(column, outcome, order, task)
         if score >= _STRONG[task]:
-            (suspected if score >= _TOO_GOOD[task] else strong)[name] = Suspect(name, why_strong)
+            (suspected if score >= TOO_GOOD[task] else strong)[name] = Suspect(name, why_strong)
     rest = [c for n, c in columns.items() if n not in suspected and c.kind in {"number", "counter"}]
     if task is not Task.MULTICLASS:
         suspected |= {s.column: s for s in _adds_up(rest, outcome)}
@@ -138,7 +139,7 @@ def _alone(column: Column, outcome: pd.Series[Any], order: Any, task: Task) -> t
     else:
         fitted = DecisionTreeClassifier(max_leaf_nodes=32, min_samples_leaf=5).fit(X[early], y[early].astype(str))
         score, named = _score(fitted, X[late], y[late].astype(str), task)
-    if score < _TOO_GOOD[task]:
+    if score < TOO_GOOD[task]:
         return score, f"{named} {score:.2f}"
     same = column.distinct == outcome.nunique() and score > 0.999
     kind = "a copy of the outcome in other words" if same else "near-perfect alone"
