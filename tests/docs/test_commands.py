@@ -119,6 +119,10 @@ ELSEWHERE = {
         ],
         "tests/orchestration/test_machines.py:test_each_batch_is_handled_once_by_workers_on_two_machines",
     ),
+    ("docs/how-to/ci.md", "trueup ci compare --base origin/main"): (
+        "tests/ci/test_compare.py:test_a_leak_is_the_verdict_though_the_model_seems_better"
+    ),
+    ("docs/how-to/ci.md", "trueup ci sample late_orders"): "tests/ci/test_sample.py:test_a_sample_is_compared_on",
     ("docs/how-to/project.md", "trueup --env staging deploy"): (
         "tests/orchestration/test_deployed.py:test_a_run_of_a_worker_acts_in_the_environment_of_its_deployment"
     ),

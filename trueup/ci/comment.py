@@ -106,7 +106,8 @@ def _section(c: Comparison) -> Iterator[str]:
     if c.verdict == NEW or (c.verdict == LEAK and "base" not in c.costs and c.rows):
         yield "The base does not have this model, so nothing of the base judges it: these are its own gates and labels."
         yield ""
-    yield from (f"- {text(remark)}" for remark in c.remarks)
+    said = {f.sentence for f in c.findings}
+    yield from (f"- {text(remark)}" for remark in c.remarks if remark not in said)
     yield from _listed("Features that know the outcome:", [f"{code(s.column)}: {text(s.why)}" for s in c.suspects])
     yield from _listed(
         "Features of the base that know the outcome, too; the head adds none of these:",

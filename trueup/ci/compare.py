@@ -23,7 +23,7 @@ from trueup.ci.findings import DELETED, NOT_COMPARED, Comparison, Found, Result,
 from trueup.ci.links import links
 from trueup.ci.model_comparison import Tree, compare_models, rules_of
 from trueup.ci.project_tests import run_tests
-from trueup.ci.revisions import Revisions, revisions, worktree
+from trueup.ci.revisions import Revisions, worktree
 from trueup.config import yaml_text
 from trueup.config.load import load_model, model_names, parse_model
 from trueup.config.schema import ModelConfig
@@ -40,8 +40,7 @@ COMMENT, FACTS = "comment.md", "comparison.json"
 class Wish:
     """What to compare. `models` are compared whether or not they are affected; without any, those that are."""
 
-    base: str
-    head: str | None = None
+    revisions: Revisions
     models: tuple[str, ...] = ()
     tests: bool = True
 
@@ -58,15 +57,15 @@ class _Trees:
     repository: Path
 
 
-def compare(
+def compare_revisions(
     project: Path, configs: Path, wish: Wish, out: Path, on_model: Callable[[str], None] = lambda _: None
 ) -> Result:
     """Compare, and write `COMMENT`, `FACTS` and pictures into `out`.
 
-    Raises UsageError for revisions or models that do not exist, or a working tree with changes.
+    Raises UnknownModel for a model that neither side has, UsageError for a folder out of the repository.
     """
     started = time.monotonic()
-    found = revisions(project, wish.base, wish.head)
+    found = wish.revisions
     out.mkdir(parents=True, exist_ok=True)
     with _trees(found, project, configs) as trees:
         names = _names(found, wish.models, project, configs, trees)
@@ -76,10 +75,10 @@ def compare(
             comparison, rule = _compared(name, trees, out)
             comparisons.append(comparison)
             rules.append(rule)
-        tests = _tests(trees, rules, project) if wish.tests else None
+        tests = _tests(trees, rules) if wish.tests else None
     failing = _tests_fail(tests, rules) or any(c.fails for c in comparisons)
     result = Result(
-        base_name=wish.base,
+        base_name=found.base_name,
         base=found.base,
         head=found.head,
         behind=found.behind,
@@ -141,11 +140,12 @@ def _compared(name: str, trees: _Trees, out: Path) -> tuple[Comparison, CiConfig
     except TrueupError as error:
         side = "base" if there else "head"
         found = Found("not_compared", f"the config of the {side} has mistakes: {error}")
-        return _ruled(Comparison(name, NOT_COMPARED, (found,)), CiConfig()), CiConfig()
+        return _ruled(Comparison(name, NOT_COMPARED, (found,)), CiConfig(), trees.place), CiConfig()
     if not here:
-        return _ruled(Comparison(name, DELETED, remarks=("the head deletes this model",)), config.ci), config.ci
+        deleted = Comparison(name, DELETED, remarks=("the head deletes this model",))
+        return _ruled(deleted, config.ci, trees.place), config.ci
     comparison = _with_sample(config, trees, there, out)
-    return _ruled(comparison, config.ci), config.ci
+    return _ruled(comparison, config.ci, trees.place), config.ci
 
 
 def _with_sample(config: ModelConfig, trees: _Trees, there: bool, out: Path) -> Comparison:
@@ -185,8 +185,12 @@ def _hidden(head: Tree | None, ci: CiConfig) -> Iterator[None]:
             path.write_bytes(content)
 
 
-def _ruled(comparison: Comparison, ci: CiConfig) -> Comparison:
-    findings = tuple(replace(f, fails=f.kind in ci.fail_on) for f in comparison.findings)
+def _ruled(comparison: Comparison, ci: CiConfig, place: Path) -> Comparison:
+    """Mark the findings that fail by the rule. Our scratch folder, which sentences may name, says nothing to anybody."""
+    findings = tuple(
+        replace(f, fails=f.kind in ci.fail_on, sentence=f.sentence.replace(f"{place}/", "").replace("\n  ", "; "))
+        for f in comparison.findings
+    )
     return replace(comparison, findings=findings, fail_on=tuple(ci.fail_on))
 
 
@@ -225,8 +229,7 @@ def _new_config(name: str, configs: Path) -> ModelConfig:
         raise ConfigError(f"{name}.yaml", [f"{error}; `trueup check {name}` lists all mistakes"]) from error
 
 
-def _tests(trees: _Trees, rules: Sequence[CiConfig], project: Path) -> TestsRun:
-    del project
+def _tests(trees: _Trees, rules: Sequence[CiConfig]) -> TestsRun:
     if isinstance(trees.head, WorkError):
         return TestsRun("failed", str(trees.head), "", 0.0)
     minutes = max((ci.minutes for ci in rules), default=CiConfig().minutes)

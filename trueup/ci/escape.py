@@ -9,10 +9,12 @@ from __future__ import annotations
 import re
 import unicodedata
 
-_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 ,;%?'/=–…≤≥²—")
+_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 ,;%?'(/=–…≤≥²—")
 _APART = "&#8203;"  # of no width: hosts look for names and references in the text after the Markdown was read
 _REFERS = frozenset("@#!~$&^*%:.[")  # begin a mention or a reference, or are within an address, on GitHub or GitLab
 _LONGEST = 300
+# Marks that mean nothing in these places: a decimal point, the end of a sentence, a hyphen, a name with underscores.
+_HARMLESS = re.compile(r"(?<=[0-9])\.(?=[0-9])|(?<=[a-z])[.:](?= |$)|(?<=[A-Za-z0-9])[-_](?=[A-Za-z0-9])")
 
 
 def text(value: object, longest: int = _LONGEST) -> str:
@@ -23,14 +25,19 @@ def text(value: object, longest: int = _LONGEST) -> str:
     """
     line = " ".join(_visible(str(value)).split())
     short = line if len(line) <= longest else f"{line[: longest - 1]}…"
-    return "".join(map(_character, short, f"{short[1:]} "))
+    harmless = {found.start() for found in _HARMLESS.finditer(short)}
+    harmless |= {place for place, c in enumerate(short) if c == ")" and "(" in short[:place]}  # else `1)` begins a list
+    return "".join(
+        c if place in harmless else _character(c, following)
+        for place, (c, following) in enumerate(zip(short, f"{short[1:]} ", strict=False))
+    )
 
 
 def code(value: object, longest: int = 120) -> str:
     """A value as Markdown of one line, in the font of code; in a table, too.
 
     >>> code("late_orders")
-    '<code>late&#95;orders</code>'
+    '<code>late_orders</code>'
     """
     return f"<code>{text(value, longest)}</code>"
 

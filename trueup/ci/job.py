@@ -53,7 +53,7 @@ class Job:
     role: Role
     configs: Path
     folder: Path
-    rows: int = 20_000
+    rows: int = 50_000
     sample: str | None = None
     label_sample: str | None = None
     frame: Frame | None = None

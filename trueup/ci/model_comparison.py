@@ -238,7 +238,7 @@ class _Runner:
         home = job.folder / "account"
         home.mkdir()
         environment = variables(os.environ, home, self.repository) | {"TRUEUP_CONFIGS": str(tree.configs)}
-        command = [tree.python, "-m", "trueup", "ci", "side", str(job.folder)]
+        command = [tree.python, "-m", "trueup.ci", str(job.folder)]
         return run(command, tree.project, environment, job.folder / "log.txt", self.limit, meanwhile)
 
     def _side(self, role: str, folder: Path, ran: Ran) -> Side:

@@ -28,7 +28,7 @@ from trueup.stages.ingest_labels import joining
 
 
 @dataclass(frozen=True)
-class _Raw:
+class Raw:
     """The newest rows of a sample, as its source gives them, with their names in `ROW`, and their batches."""
 
     rows: pd.DataFrame
@@ -43,7 +43,7 @@ def make_sample(written: Written, home: Home, job: Job) -> Frame:
     Raises ConfigError, SourceError, NoData, and NotEnoughData if the rows cannot be split.
     """
     config = with_ingest(written, _sampled(written, job)).config()
-    raw = _newest(Model(config, home), job.rows)
+    raw = newest(Model(config, home), job.rows)
     file = job.folder / RAW
     _write(raw.rows, file)
     ingest = {"source": {"kind": "files", "path": str(file)}, "keep": [*config.ingest.keep, ROW]}
@@ -72,7 +72,7 @@ def _sampled(written: Written, job: Job) -> dict[str, Any]:
     return changed
 
 
-def _newest(model: Model, most: int) -> _Raw:
+def newest(model: Model, most: int) -> Raw:
     """Read whole batches, the newest first, until the next one would be too much."""
     source, name = model.home.source(model.config), model.config.model
     extent, until = source.extent(), model.complete_until()
@@ -91,7 +91,7 @@ def _newest(model: Model, most: int) -> _Raw:
         chosen.append(window)
         rows += len(frame)
     whole = pd.concat(frames[::-1], ignore_index=True)
-    return _Raw(whole.assign(**{ROW: [f"r{n:08d}" for n in range(len(whole))]}), chosen[::-1])
+    return Raw(whole.assign(**{ROW: [f"r{n:08d}" for n in range(len(whole))]}), chosen[::-1])
 
 
 def _write(frame: pd.DataFrame, file: Path) -> None:
@@ -117,7 +117,7 @@ def _labels(model: Model, windows: list[Window]) -> pd.DataFrame:
     return whole.assign(**{ROW: whole[ROW].astype(str)}).set_index(ROW)
 
 
-def _split(config: ModelConfig, raw: _Raw, labels: pd.DataFrame) -> Frame:
+def _split(config: ModelConfig, raw: Raw, labels: pd.DataFrame) -> Frame:
     known = labels[labels[LABEL].notna() & labels[KNOWN_AT].notna()]
     if known.empty:
         raise NotEnoughData(f"{config.model}: no row of the sample has an outcome; take rows with outcomes")

@@ -206,7 +206,9 @@ class _Side:
         self._write(pd.DataFrame({ROW: rows, **columns}), PREDICTIONS)
         trained = learned.X[list(names)].assign(**{ROW: self._names(learned.row_id)})
         together = [trained.reset_index(drop=True), X.assign(**{ROW: rows}).reset_index(drop=True)]
-        self._write(pd.concat([f.astype(dict.fromkeys(f.select_dtypes("category"), object)) for f in together]), FEATURES)
+        self._write(
+            pd.concat([f.astype(dict.fromkeys(f.select_dtypes("category"), object)) for f in together]), FEATURES
+        )
 
     def _names(self, ids: pd.Series) -> list[str]:
         """The sample's names of landed rows."""

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from trueup.cli import output
-from trueup.cli.options import Json
+from trueup.cli.options import Json, ModelName, at_home
 from trueup.cli.output import ci_text
+from trueup.config.load import load_model
 from trueup.config.settings import Settings
 
 app = typer.Typer(help="Compare the models of a pull request with those of its base.", no_args_is_help=True)
@@ -44,12 +46,14 @@ def compare(
 
     The exit code is 1 if a finding is in `ci.fail_on` of the base's config, else 0. See docs/how-to/ci.md.
     """
-    from trueup.ci.compare import Wish
-    from trueup.ci.compare import compare as compare_both
+    from trueup.ci.revisions import revisions
     from trueup.config.project import project_root
 
-    wish = Wish(base, head, tuple(model or ()), not no_tests)
-    result = compare_both(
+    found = revisions(project_root(), base, head)  # a wrong call ends before anything is imported that takes long
+    from trueup.ci.compare import Wish, compare_revisions
+
+    wish = Wish(found, tuple(model or ()), not no_tests)
+    result = compare_revisions(
         project_root(), Settings().configs, wish, out, lambda name: output.err.print(f"comparing {name}")
     )
     output.emit(as_json, result, lambda: ci_text.compared(result, out))
@@ -57,12 +61,32 @@ def compare(
         raise typer.Exit(1)
 
 
-@app.command(hidden=True)
-def side(folder: Annotated[Path, typer.Argument(help="The folder of a side's job.")]) -> None:
-    """Do the work of one side; `trueup ci compare` starts it."""
-    from trueup.ci.side import run
+@app.command()
+def sample(
+    model: ModelName,
+    rows: Annotated[int, typer.Option(min=200, help="The newest rows, in whole batches.")] = 20_000,
+    out: Annotated[
+        Path | None, typer.Option(help="File, .parquet or .csv. Default: configs/samples/<MODEL>.parquet.")
+    ] = None,
+    all_columns: Annotated[
+        bool, typer.Option("--all-columns", help="All columns of the source, not only those that the config names.")
+    ] = False,
+    with_personal: Annotated[
+        bool, typer.Option("--with-personal", help="Allow columns that look like personal data.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Write the newest rows of the source with their outcomes into a file, as the sample of `trueup ci compare`.
 
-    run(folder)
+    Commit the file, and name it in the config: `ci: {sample: samples/<MODEL>.parquet}`.
+    """
+    from trueup.ci.sample_file import words, write_sample
+
+    with at_home(looks=True) as home:
+        file = out or home.configs / "samples" / f"{model}.parquet"
+        config = load_model(home.configs, model)
+        written = write_sample(config, home, rows, file, all_columns=all_columns, with_personal=with_personal)
+    output.emit(as_json, written, lambda: output.say(escape("\n".join(words(written)))))
 
 
 def register(main: typer.Typer) -> None:

@@ -78,6 +78,15 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         f"trueup replay {_MODEL} --policy frozen --policy 'every 1 month' --workers 2",
         f"trueup replay {_MODEL} --from 2013-01-01 --to 2013-07-01 --write",
     ),
+    "ci": ("trueup ci compare --base main", f"trueup ci sample {_MODEL}"),
+    "ci compare": (
+        "trueup ci compare",
+        f"trueup ci compare --base main --head 3f2c1ab --model {_MODEL} --no-tests --json",
+    ),
+    "ci sample": (
+        f"trueup ci sample {_MODEL} --rows 20000",
+        f"trueup ci sample {_MODEL} --out configs/samples/flights.csv",
+    ),
     "rollout": (f"trueup rollout status {_MODEL}",),
     "rollout status": (f"trueup rollout status {_MODEL}", f"trueup rollout status {_MODEL} --json"),
     "rollout check": (f"trueup rollout check {_MODEL}",),

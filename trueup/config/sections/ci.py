@@ -35,7 +35,7 @@ class CiConfig(Section):
         None,
         description="With `ingest.label.source` and a file as `sample`: the file with the outcomes, with the columns that the label source gives.",
     )
-    rows: int = Field(20_000, ge=200, description="The newest rows of the sample that are used, in whole batches.")
+    rows: int = Field(50_000, ge=200, description="The newest rows of the sample that are used, in whole batches.")
     minutes: float = Field(
         20,
         gt=0,

@@ -1,0 +1,87 @@
+"""Which models the files of a pull request may change."""
+
+from pathlib import PurePosixPath
+
+import pytest
+
+from trueup.ci.affected import affected
+from trueup.ci.environment import interpreter, satisfied, variables
+from trueup.errors import WorkError
+
+CONFIGS = PurePosixPath("configs")
+
+
+@pytest.fixture
+def tree(tmp_path):
+    configs = tmp_path / "configs"
+    (configs / "samples").mkdir(parents=True)
+    (configs / "orders.yaml").write_text(
+        'features: {custom: "orders_features:made"}\nci: {sample: samples/orders.csv}\n'
+    )
+    (configs / "parcels.yaml").write_text('ingest: {source: {function: "tables:parcels"}}\n')
+    (configs / "parcels.usual.yaml").write_text("a: 1\n")
+    (configs / "orders_features.py").write_text("from units import kg\n")
+    (configs / "units.py").write_text("kg = 1\n")
+    (configs / "tables.py").write_text("import os\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("changed", "models"),
+    [
+        ("configs/orders.yaml", {"orders"}),
+        ("configs/gone.yaml", set()),
+        ("configs/parcels.usual.yaml", set()),
+        ("configs/orders_features.py", {"orders"}),
+        ("configs/units.py", {"orders"}),
+        ("configs/tables.py", {"parcels"}),
+        ("configs/samples/orders.csv", {"orders"}),
+        ("configs/nobody.py", {"orders", "parcels"}),
+        ("requirements.lock", {"orders", "parcels"}),
+        ("environments/prod.yaml", {"orders", "parcels"}),
+        ("flows/run.py", {"orders", "parcels"}),
+        ("features/more.py", {"orders", "parcels"}),
+        ("tests/test_orders.py", set()),
+        ("docs/page.md", set()),
+        ("README.md", set()),
+        (".github/workflows/ci.yaml", set()),
+    ],
+)
+def test_affected_models(tree, changed, models):
+    assert affected([changed], PurePosixPath(), CONFIGS, [tree]) == models
+
+
+def test_a_project_in_a_folder_of_the_repository(tree):
+    inside = PurePosixPath("shop")
+    (tree / "shop").mkdir()
+    (tree / "configs").rename(tree / "shop" / "configs")
+    found = affected(["configs/orders.yaml", "shop/configs/parcels.yaml"], inside, inside / "configs", [tree])
+    assert found == {"parcels"}
+
+
+def test_a_side_gets_no_secrets(tmp_path):
+    outside = {
+        "PATH": "/bin", "AWS_SECRET_ACCESS_KEY": "s", "GITHUB_TOKEN": "t", "TRUEUP_DATABASE_URL": "postgresql://a:b@c/d",
+        "PYTHONPATH": f"{tmp_path / 'repo' / 'lib'}:/elsewhere", "TRUEUP_LEDGER_KEY": "k", "HOME": "/root",
+    }  # fmt: skip
+    made = variables(outside, tmp_path / "home", tmp_path / "repo")
+    assert set(made) == {
+        "PATH",
+        "PYTHONPATH",
+        "HOME",
+        "TMPDIR",
+        "TRUEUP_HOME",
+        "TRUEUP_REPORTS",
+        "PYTHONDONTWRITEBYTECODE",
+    }
+    assert made["PYTHONPATH"] == "/elsewhere"
+    assert made["HOME"] == str(tmp_path / "home")
+
+
+def test_another_lock_gets_another_environment(tmp_path):
+    """Without an index no package can be installed, and the message says so."""
+    lines = ["numpy==0.0.1 \\", "    --hash=sha256:" + "0" * 64]
+    assert not satisfied(lines)
+    (tmp_path / "requirements.lock").write_text("\n".join(lines))
+    with pytest.raises(WorkError, match=r"the environment of requirements.lock cannot be made: .*numpy==0.0.1"):
+        interpreter(tmp_path, tmp_path / "environment", {"PATH": "/usr/bin:/bin", "PIP_NO_INDEX": "1"})
