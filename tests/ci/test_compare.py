@@ -18,7 +18,7 @@ def shop(tmp_path):
 
 
 @pytest.fixture
-def ci(command_line, monkeypatch):
+def ci(shop, command_line, monkeypatch):
     """Runs `trueup ci compare` in the clone; gives its exit code, its facts and the comment."""
     monkeypatch.chdir(shop.clone)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
