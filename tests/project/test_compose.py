@@ -53,13 +53,10 @@ def test_every_secret_has_its_line_in_the_example():
     assert given == {name for name in ("POSTGRES_PASSWORD", "S3_USER", "S3_PASSWORD") if f"${{{name}:?" in text}
 
 
-def test_the_image_gets_what_it_copies():
-    copied = {
-        word.removeprefix("./")
-        for line in (ROOT / "Dockerfile").read_text().splitlines()
-        if line.startswith("COPY ")
-        for word in line.split()[1:-1]
-    }
-    let_in = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
-    assert copied == let_in
-    assert all((ROOT / name).exists() for name in copied)
+def test_what_ends_by_itself_has_no_health_check_and_the_worker_has_its_own():
+    """The image's health check asks `trueup serve`, and `docker compose up --wait` waits for it."""
+    services = COMPOSE["services"]
+    assert services["bucket"]["healthcheck"] == {"disable": True}
+    assert "--with-healthcheck" in services["worker"]["command"][-1]
+    ours = {name for name, service in services.items() if service["image"] == "trueup:local"}
+    assert ours == {name for name in ours if "healthcheck" in services[name]}
