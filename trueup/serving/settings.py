@@ -106,8 +106,9 @@ def read_settings(words: Sequence[str] | None, environment: Mapping[str, str]) -
 
 
 def tokens_file(home: Path) -> Path:
-    """The file with the tokens of a home."""
-    return home / FOLDER / TOKENS_FILE
+    """The file with the tokens: TRUEUP_TOKENS_FILE, as a secret store mounts it, or that of the home."""
+    given = os.environ.get("TRUEUP_TOKENS_FILE")
+    return Path(given).expanduser().resolve() if given else home / FOLDER / TOKENS_FILE
 
 
 def published_models(home: Path) -> tuple[str, ...]:

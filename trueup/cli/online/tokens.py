@@ -15,7 +15,7 @@ from trueup.config.durations import parse_duration
 from trueup.config.settings import Settings
 from trueup.errors import UsageError
 from trueup.serving import tokens
-from trueup.serving.state import FOLDER
+from trueup.serving.settings import tokens_file
 
 token_app = typer.Typer(help="Tokens that let clients ask `trueup serve`.", no_args_is_help=True)
 
@@ -88,7 +88,7 @@ def revoke(name: Name, as_json: Json = False) -> None:
 
 
 def _file() -> Path:
-    return Settings().root / FOLDER / tokens.FILE
+    return tokens_file(Settings().root)
 
 
 def _end(span: str) -> datetime:
