@@ -46,6 +46,11 @@ FIT_BASE = Measured(400, "MiB", "memory of a process that fits, besides", "how-t
 REQUEST = Measured(129, "CPU µs", "a prediction over HTTP, logged, with 13 history features; 32 connections", SERVING)
 ALONE = Measured(252, "CPU µs", "the same, one connection", SERVING)
 SERVER = Measured(72, "MiB", "memory of a serving process with one model", SERVING)
+PUBLISHING = Measured(
+    403, "MiB", "memory of the process that publishes a small model for servers", "how-to/kubernetes.md"
+)
+PREFECT = Measured(293, "MiB", "memory of Prefect's server after a year of daily batches", "soak.md")
+WORKER = Measured(182, "MiB", "memory of Prefect's worker for Kubernetes", "how-to/kubernetes.md")
 LOGGED = Measured(411, "bytes", "what the log keeps of such a prediction, with 32 features", f"{SERVING} --parts log")
 ONNX = Measured(22, "CPU µs", "a row in onnxruntime, boosted trees, one row a call", "python -m benchmarks.export")
 
@@ -62,7 +67,21 @@ MEASURED = (
     MILLION,
     THOUSAND_PEAK,
 )
-MEASURED += (MILLION_PEAK, ROW_BYTES, LIGHTGBM, BOOSTING, FIT_BASE, REQUEST, ALONE, SERVER, LOGGED, ONNX)
+MEASURED += (
+    MILLION_PEAK,
+    ROW_BYTES,
+    LIGHTGBM,
+    BOOSTING,
+    FIT_BASE,
+    REQUEST,
+    ALONE,
+    SERVER,
+    PUBLISHING,
+    PREFECT,
+    WORKER,
+    LOGGED,
+    ONNX,
+)
 
 IDLE = (MANY.value - FEW.value) / 190  # CPU s of an idle model
 IMPORTS = FEW.value - 10 * IDLE  # CPU s of a process before its first model

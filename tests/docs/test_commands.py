@@ -123,6 +123,16 @@ ELSEWHERE = {
         "tests/ci/test_compare.py:test_a_leak_is_the_verdict_though_the_model_seems_better"
     ),
     ("docs/how-to/ci.md", "trueup ci sample late_orders"): "tests/ci/test_sample.py:test_a_sample_is_compared_on",
+    (
+        "docs/how-to/kubernetes.md",
+        "make image",
+    ): "tests/project/test_kubernetes.py:test_the_goal_of_make_builds_the_image",
+    ("docs/how-to/kubernetes.md", "docker compose up"): (
+        "tests/project/test_image.py:test_docker_compose_takes_the_files_of_a_project"
+    ),
+    ("docs/how-to/kubernetes.md", "trueup --env prod check"): (
+        "tests/project/test_targets.py:test_placeholders_are_named_with_the_missing_variables"
+    ),
     ("docs/how-to/project.md", "trueup --env staging deploy"): (
         "tests/orchestration/test_deployed.py:test_a_run_of_a_worker_acts_in_the_environment_of_its_deployment"
     ),

@@ -9,7 +9,7 @@ import pytest
 
 from tests.stack import until
 from trueup.config.environments import choose
-from trueup.orchestration.stack.deploy import _kinds, _with_configs, _within
+from trueup.orchestration.stack.deploy import TEMPLATE, _kinds, _with_configs, _within
 from trueup.orchestration.stack.health import post
 from trueup.project.choices import Choices
 from trueup.project.init import write_project
@@ -72,6 +72,41 @@ def test_deployments_of_an_environment_differ_in_what_its_file_says(shop, prefec
     wrong = shop("--env", "staging", "deploy", "--smoke", "exampel")
     assert wrong.returncode == 2
     assert "run/exampel is not deployed" in wrong.stderr
+
+
+@pytest.mark.thorough
+def test_a_work_pool_of_kubernetes_is_made_from_the_projects_template(shop, prefect_server, tmp_path):
+    project = write_project(tmp_path / "cluster", Choices("shop", deploy="kubernetes")).folder
+    (project / "environments" / "staging.yaml").write_text(STAGING.replace("work_pool: staging", "work_pool: cluster"))
+    image = {"TRUEUP_IMAGE": "registry.local/shop@sha256:" + 64 * "a", "TRUEUP_NAMESPACE": "shop-staging"}
+
+    def deploy(**more):
+        command = [sys.executable, "-m", "trueup", "deploy", "--env", "staging", "--json"]
+        environment = {**shop.environment, **more}
+        return subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
+
+    missing = deploy()
+    assert missing.returncode == 2
+    assert "prefect.yaml: {{ $TRUEUP_IMAGE }}, {{ $TRUEUP_NAMESPACE }} is not set" in missing.stderr
+    done = deploy(**image)
+    assert done.returncode == 0, done.stderr
+    template = json.loads((project / TEMPLATE).read_text())
+    (pool,) = [p for p in post(f"{prefect_server}/work_pools/filter", {}) if p["name"] == "cluster"]
+    assert (pool["type"], pool["base_job_template"]) == ("kubernetes", template)
+    (run,) = [
+        d for d in post(f"{prefect_server}/deployments/filter", {}) if d["entrypoint"] == "flows.reconcile:reconcile"
+    ]
+    assert run["work_pool_name"] == "cluster"
+    assert {k: v for k, v in run["job_variables"].items() if k != "command"} == {
+        "image": image["TRUEUP_IMAGE"],
+        "namespace": "shop-staging",
+        "env": {"TRUEUP_ENV": "staging"},
+    }
+    template["variables"]["properties"]["memory_request"]["default"] = "4Gi"
+    (project / TEMPLATE).write_text(json.dumps(template))
+    again = deploy(**image)
+    assert json.loads(again.stdout)["deployed"]["outdated"] == ["cluster"]
+    assert "prefect work-pool update cluster --base-job-template deploy/work-pool.json" in again.stderr
 
 
 @pytest.mark.thorough

@@ -44,15 +44,19 @@ def test_every_combination_gives_a_project_without_mistakes(tmp_path, ci, deploy
     assert [load_model(configs, name).model for name in model_names(configs)] == made.models
     assert choices_of(made.folder) == Choices("shop", ci, deploy, example)
     pinned = tomllib.loads((made.folder / "pyproject.toml").read_text())["project"]["dependencies"]
-    assert len(pinned) == 1
-    assert "==" in pinned[0]
+    assert [name.startswith("trueup[") and "==" in name for name in pinned] == [True] + [False] * (len(pinned) - 1)
+    assert [name.split(">")[0] for name in pinned[1:]] == (["prefect-kubernetes"] if deploy == "kubernetes" else [])
     assert all(marked((configs / f"{name}.yaml").read_text()) == [] for name in made.models)
     assert (configs / ".schema" / "config.json").is_file()
     content = YAML(typ="safe").load(made.folder / "prefect.yaml")
-    assert content["definitions"]["pool"]["name"] == {"process": "local"}.get(deploy, deploy)
+    assert content["definitions"]["pool"]["name"] == {"kubernetes": "kubernetes"}.get(deploy, "local")
     flows = {d["entrypoint"] for d in content["deployments"]}
     assert all((made.folder / f"{flow.split(':')[0].replace('.', '/')}.py").is_file() for flow in flows)
-    assert all("<%" not in file.read_text() for file in made.folder.rglob("*") if file.is_file())
+    written = [file for file in made.folder.rglob("*") if file.is_file()]
+    assert all("<%" not in file.read_text() and "%>" not in file.read_text() for file in written)
+    assert all([*YAML(typ="safe").load_all(file)] for file in written if file.suffix == ".yaml")
+    goals = subprocess.run(["make", "help"], cwd=made.folder, capture_output=True, text=True, check=True).stdout
+    assert ("make image" in goals) == (made.folder / "Dockerfile").is_file() == (deploy != "process")
     assert compare(made.folder).differences == []
 
 

@@ -19,8 +19,9 @@ def main() -> None:
 
         with one_line():
             from trueup.config.environments import enter_named
+            from trueup.project.targets import unfinished
 
-            enter_named(name, os.environ)
+            enter_named(name, os.environ, unfinished if words[:1] == ["check"] else None)
         sys.argv[1:] = words
     enter(os.environ)
     if sys.argv[1:2] == ["serve"]:

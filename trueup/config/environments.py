@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,11 +79,11 @@ def choose(project: Path, name: str) -> Chosen:
     return Chosen(name, file, environment)
 
 
-def enter(chosen: Chosen, environment: MutableMapping[str, str]) -> None:
+def enter(chosen: Chosen, environment: MutableMapping[str, str], further: Sequence[str] = ()) -> None:
     """Set the environment's variables, and its name.
 
     Raises ConfigError for all missing variables at once, and for variables that are set to something else: a command must not
-    reach another environment's home by chance.
+    reach another environment's home by chance. `further` are mistakes that were found elsewhere, to be reported with these.
     """
     values, mistakes = dict[str, str](), list[str]()
     for name, text in chosen.content.variables.items():
@@ -94,6 +94,7 @@ def enter(chosen: Chosen, environment: MutableMapping[str, str]) -> None:
         values[name] = _REFERENCE.sub(lambda found: environment[found[1]], text)
         if environment.get(name, values[name]) != values[name]:
             mistakes.append(f"variables.{name}: {name} is set to something else; unset it, or leave out --env")
+    mistakes += further
     if mistakes:
         raise ConfigError(str(chosen.file), mistakes)
     environment.update(values)
@@ -113,9 +114,12 @@ def overridden(content: dict[str, Any], configs: Path, where: str) -> tuple[dict
     return changed, f"{where} in the environment {name}"
 
 
-def enter_named(name: str, environment: MutableMapping[str, str]) -> None:
-    """Enter an environment of the project of the working folder; see `choose` and `enter`."""
-    enter(choose(project_root(), name), environment)
+def enter_named(
+    name: str, environment: MutableMapping[str, str], also: Callable[[Path, str], Sequence[str]] | None = None
+) -> None:
+    """Enter an environment of the project of the working folder; see `choose` and `enter`. `also` finds further mistakes."""
+    project = project_root()
+    enter(choose(project, name), environment, also(project, name) if also else ())
 
 
 def _put(content: dict[str, Any], path: list[str], value: Any) -> None:

@@ -35,6 +35,15 @@ class Choices:
             )
 
     @property
+    def slug(self) -> str:
+        """The name as images and namespaces can have it.
+
+        >>> Choices("My_Shop.eu").slug
+        'my-shop-eu'
+        """
+        return re.sub(r"[^a-z0-9]+", "-", self.name.lower())[:40].strip("-")
+
+    @property
     def kept(self) -> dict[str, str]:
         """The choices that pyproject.toml keeps beside the name."""
         return {key: value for key, value in asdict(self).items() if key != "name"}

@@ -35,7 +35,7 @@ _LANGUAGE = jinja2.Environment(
 def rendered(choices: Choices) -> dict[PurePosixPath, str]:
     """The text of each file of a project, by its path in the project."""
     extras = ["lightgbm", "s3", *(["flights"] if choices.example == "flights" else [])]
-    values = {**choices.__dict__, "version": version("trueup"), "extras": extras}
+    values = {**choices.__dict__, "slug": choices.slug, "version": version("trueup"), "extras": extras}
     made = {
         path: _LANGUAGE.from_string(text).render(values) if is_template else text
         for folder in _folders(choices)
@@ -45,7 +45,9 @@ def rendered(choices: Choices) -> dict[PurePosixPath, str]:
 
 
 def _folders(choices: Choices) -> list[str]:
-    chosen = [choices.example.replace("-", "_"), choices.ci, choices.deploy]
+    example = choices.example.replace("-", "_")
+    in_containers = [] if choices.deploy == "process" else [f"{example}_served", "image"]
+    chosen = [example, choices.ci, *in_containers, choices.deploy]
     return ["base", *(name for name in chosen if (_TEMPLATES / name).is_dir())]
 
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +25,8 @@ from trueup.orchestration.stack.health import post
 from trueup.orchestration.stack.services import POOL
 
 _SECONDS = 180
+TEMPLATE: Final = Path("deploy", "work-pool.json")  # of a project on Kubernetes: the pool's base job template
+_VARIABLE = re.compile(r"\{\{\s*\$(\w+)\s*\}\}")  # of the environment, which Prefect puts in
 _STARTED_ELSEWHERE = frozenset({"docker", "kubernetes"})  # types of pools, and the names of those in prefect.yaml
 _ENDS = ("Completed", "Failed", "Cancelled", "Crashed")
 _DEAD_RUNS: Final[dict[str, Any]] = {
@@ -61,6 +63,7 @@ class Deployed:
     configs: Path
     left_out: tuple[str, ...]  # deployments without a config
     alone: tuple[str, ...]  # configs without a deployment
+    outdated: tuple[str, ...] = ()  # work pools with another template than the project's
 
     def lines(self) -> list[str]:
         lines = ["flows deployed"]
@@ -70,6 +73,9 @@ class Deployed:
             lines.append(
                 f"not deployed: {', '.join(self.alone)}; prefect.yaml does not name them: copy another's block"
             )
+        for pool in self.outdated:
+            update = f"prefect work-pool update {pool} --base-job-template {TEMPLATE}"
+            lines.append(f"the work pool {pool} is not as {TEMPLATE} says, and was left so; to change it: {update}")
         return lines
 
 
@@ -80,7 +86,7 @@ def deploy(
 
     `environment` names the server, in PREFECT_API_URL, and the folder of the configs; `chosen` is the environment in which
     the flow runs act. Prefect's output goes to the log, or to stderr. Raises WorkError, and UsageError for a prefect.yaml
-    that cannot be read, and for a missing work pool of another type than process.
+    that cannot be read or names variables that are not set, and for a missing work pool of containers without a template.
     """
     configs = project / environment.get("TRUEUP_CONFIGS", "configs")
     content, deployed = _with_configs(project / "prefect.yaml", configs)
@@ -90,8 +96,9 @@ def deploy(
     else:
         content = _within(content, chosen)
         kinds = {chosen.content.work_pool or pool: kind for pool, kind in kinds.items()}
-    for pool, kind in kinds.items():
-        _make_pool(project, environment, log, pool, kind)
+    _require_variables(content["deployments"], environment)
+    made = {pool: _make_pool(project, environment, log, pool, kind) for pool, kind in kinds.items()}
+    deployed = replace(deployed, outdated=tuple(pool for pool, current in made.items() if not current))
     with tempfile.NamedTemporaryFile("w", suffix=".yaml", encoding="utf-8") as file:
         json.dump(content, file)  # JSON, which is YAML of any version
         file.flush()
@@ -142,20 +149,38 @@ def _within(content: dict[str, Any], chosen: Chosen) -> dict[str, Any]:
     return changed
 
 
-def _make_pool(project: Path, environment: Mapping[str, str], log: Path | None, pool: str, kind: str) -> None:
-    """Create a missing work pool of processes. One that is there is the user's, and so is the template of containers."""
+def _require_variables(deployments: list[dict[str, Any]], environment: Mapping[str, str]) -> None:
+    """Raise UsageError with all variables that the deployments name, as {{ $NAME }}, and that are not set."""
+    named = dict.fromkeys(_VARIABLE.findall(json.dumps(deployments)))
+    if missing := [name for name in named if not environment.get(name)]:
+        raise UsageError(
+            f"prefect.yaml: {{{{ ${' }}, {{ $'.join(missing)} }}}} is not set; set it where `trueup deploy` runs. On Kubernetes "
+            "the worker's pod does, which deploys when it starts"
+        )
+
+
+def _make_pool(project: Path, environment: Mapping[str, str], log: Path | None, pool: str, kind: str) -> bool:
+    """Create a missing work pool. One that is there is the user's. Returns whether it is as the project's template says."""
     create = ("work-pool", "create", pool, "--type", kind)
     if pool == POOL:
         _prefect(project, environment, log, *create, "--overwrite")
-        return
+        return True
+    template = project / TEMPLATE if kind == "kubernetes" and (project / TEMPLATE).is_file() else None
     try:
-        _prefect(project, environment, log, "work-pool", "inspect", pool)
-    except WorkError as error:
-        if kind != "process":
+        there = post(f"{environment['PREFECT_API_URL']}/work_pools/{pool}", None, tries=20, method="GET")
+    except httpx.HTTPStatusError as error:
+        if error.response.status_code != httpx.codes.NOT_FOUND:
+            raise WorkError(f"Prefect's server refused to show the work pool {pool}: {error}; see its log") from None
+        if kind != "process" and template is None:
             raise UsageError(
-                f"the Prefect server has no work pool {pool!r}; `prefect {' '.join(create)}` makes it ({error})"
+                f"the Prefect server has no work pool {pool!r}; `prefect {' '.join(create)}` makes it"
             ) from None
-        _prefect(project, environment, log, *create)
+        words = ("--base-job-template", str(TEMPLATE)) if template else ()
+        _prefect(project, environment, log, *create, *words)
+        return True
+    except httpx.HTTPError as error:
+        raise WorkError(f"Prefect's server does not answer: {error}; see PREFECT_API_URL") from None
+    return template is None or bool(there["base_job_template"] == json.loads(template.read_text(encoding="utf-8")))
 
 
 def _withdraw(api: str, models: tuple[str, ...]) -> None:

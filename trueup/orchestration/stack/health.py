@@ -36,7 +36,7 @@ def _worker_beats(layout: Layout, since: datetime) -> bool:
     return any(datetime.fromisoformat(b.replace("Z", "+00:00")) > since for b in beats)
 
 
-def post(url: str, body: Mapping[str, Any], tries: int = 1, method: str = "POST") -> Any:
+def post(url: str, body: Mapping[str, Any] | None, tries: int = 1, method: str = "POST") -> Any:
     """POST to Prefect's server, with retries after 503 (its SQLite is busy). Raises httpx.HTTPError, also for errors."""
     again = tenacity.Retrying(
         retry=tenacity.retry_if_exception(_busy),
