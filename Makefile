@@ -75,9 +75,9 @@ soak: setup ## a year of daily batches through the real stack, its servers kille
 
 lock: setup ## resolve requirements.lock anew, for Python 3.11 to 3.13
 	@$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
-	  --no-header --no-annotate --extra dev --extra flights --extra s3 --extra dask --extra traces pyproject.toml --output-file requirements.lock
+	  --no-header --no-annotate --extra dev --extra flights --extra s3 --extra dask --extra traces --extra lineage pyproject.toml --output-file requirements.lock
 	@for version in 3.11 3.12 3.13; do \
-	  $(UV) pip compile --quiet --python-version $$version --constraint requirements.lock --extra dev --extra flights --extra s3 --extra dask --extra traces \
+	  $(UV) pip compile --quiet --python-version $$version --constraint requirements.lock --extra dev --extra flights --extra s3 --extra dask --extra traces --extra lineage \
 	    pyproject.toml --output-file /dev/null >/dev/null || exit 1; done  # the pins serve each of these
 	@grep -oE '^[A-Za-z0-9._-]+==[^\\]*[^ \\]' requirements.lock > trueup/project/templates/base/constraints.txt  # of projects
 

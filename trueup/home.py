@@ -26,6 +26,7 @@ from trueup.adapters.store import Store
 from trueup.config.schema import ModelConfig
 from trueup.config.settings import Settings
 from trueup.domain.data.digest import digest_of
+from trueup.domain.lineage import Parent
 from trueup.domain.monitoring.batch_profile import Profile
 from trueup.domain.types import Actor, Batch
 from trueup.errors import LedgerError
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from trueup.adapters.fit_cache import Fits
     from trueup.adapters.mlflow.models import Registry
     from trueup.adapters.mlflow.runs import Tracking
+    from trueup.adapters.openlineage import Lineage
     from trueup.adapters.sources.port import SourcePort
 
 HOME_TAG = "trueup.home"  # tag of MLflow's runs with the home that started them
@@ -87,6 +89,7 @@ class Home:
         self.root: Path = self.settings.root
         self.configs: Path = self.settings.configs
         self.profiles: dict[tuple[str, int], Profile] = {}  # profiles of batches, by columns and landing sequence
+        self.parent: Parent | None = None  # of the stages' lineage: the flow run or command at work
         self.ahead: Ahead | None = None  # predictions that a cluster makes before the loop comes to their batches
         self._sources: dict[str, SourcePort] = {}
         self._label_sources: dict[str, SourcePort | None] = {}
@@ -198,6 +201,15 @@ class Home:
         from trueup.adapters.dask.cluster import Cluster
 
         return Cluster(address, self.settings.dask_plain_fits)
+
+    @cached_property
+    def lineage(self) -> Lineage | None:
+        """Sends the lineage of stages; None without an address, see `Settings.lineage`."""
+        if (address := self.settings.lineage) is None:
+            return None
+        from trueup.adapters.openlineage import open_lineage
+
+        return open_lineage(address)
 
     @cached_property
     def background(self) -> Background:

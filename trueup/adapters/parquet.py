@@ -242,6 +242,28 @@ def columns(place: Path | Stored) -> list[str]:
         return list(file.schema_arrow.names)
 
 
+def statistics(place: Path | Stored) -> dict[str, dict[str, float]]:
+    """`nullCount` of each column, and `min` and `max` of numbers, from a file's footer. Raises WorkError like `read`."""
+    found: dict[str, dict[str, float]] = {}
+    with _opened(place) as file:
+        groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
+        for group in groups:
+            for position in range(group.num_columns):
+                column = group.column(position)
+                if column.statistics is not None:
+                    _add_statistics(found.setdefault(column.path_in_schema, {}), column.statistics)
+    return found
+
+
+def _add_statistics(found: dict[str, float], more: Any) -> None:
+    """Add those of another part of a column."""
+    if more.has_null_count:
+        found["nullCount"] = found.get("nullCount", 0) + more.null_count
+    if more.has_min_max and type(more.min) in (int, float) and more.physical_type != "BYTE_ARRAY":
+        found["min"] = min(found.get("min", more.min), more.min)
+        found["max"] = max(found.get("max", more.max), more.max)
+
+
 @contextmanager
 def _opened(place: Path | Stored, fresh: bool = False) -> Iterator[pq.ParquetFile]:
     try:

@@ -131,6 +131,11 @@ class Settings(BaseSettings):
     reports_pages: str | None = Field(
         None, description="Address of the home's reports for a browser; set by `trueup up`."
     )
+    lineage_url: str | None = Field(
+        None,
+        description="Server that gets OpenLineage events of every stage, or `file:///path/events.jsonl`; needs `trueup[lineage]`. Default: OPENLINEAGE_URL; empty: none.",
+        repr=False,
+    )
     mlflow_pages: str | None = Field(None, description="Address of MLflow's pages for a browser; set by `trueup up`.")
 
     def __init__(self, **values: Any) -> None:
@@ -174,6 +179,15 @@ class Settings(BaseSettings):
     def _encrypted(cls, value: str | None) -> str | None:
         return value if value is None else require_encrypted(value)
 
+    @field_validator("lineage_url")
+    @classmethod
+    def _for_lineage(cls, value: str | None) -> str | None:
+        if value and not re.match(r"https?://[^/]|file:///[^/]", value):
+            raise ValueError(
+                f"{masked(value)} is no address for lineage; write http://host:port or file:///path/events.jsonl"
+            )
+        return value
+
     @field_validator("host")
     @classmethod
     def _one_address(cls, value: str) -> str:
@@ -198,7 +212,13 @@ class Settings(BaseSettings):
     def apart(self, home: Path, **changes: Any) -> Settings:
         """Return settings for a separate home, with local databases only and without reports."""
         elsewhere = ("database_url", "mlflow_uri", "mlflow_backend", "mlflow_artifacts", "ledger_anchor")
-        return self.model_copy(update={**dict.fromkeys(elsewhere), "home": str(home), "reports": False, **changes})
+        none = {**dict.fromkeys(elsewhere), "lineage_url": ""}
+        return self.model_copy(update={**none, "home": str(home), "reports": False, **changes})
+
+    @property
+    def lineage(self) -> str | None:
+        """Where lineage is sent: `lineage_url`, else OPENLINEAGE_URL, which other programs read, too."""
+        return (os.environ.get("OPENLINEAGE_URL") if self.lineage_url is None else self.lineage_url) or None
 
     @property
     def root(self) -> Path:

@@ -38,6 +38,7 @@ from trueup.handoffs import (
 from trueup.ledger.entries import Event
 from trueup.loop.ahead import predicting_ahead
 from trueup.loop.announce import announce
+from trueup.loop.lineage import followed
 from trueup.loop.may_start import (
     RUNNING,
     attempt_digest,
@@ -117,6 +118,7 @@ def cycle(do: Steps, model: Model, as_of: datetime, retrain: Retrain = "inline",
     One turn at a time for each model: a second one, which Prefect's limit may let through after its server was killed,
     waits and finds the batches done. Raises Busy if the other one continues for hours, without `wait` at once.
     """
+    do = followed(do, model)
     with model.home.handling(model.config.model, wait) as alone:
         if not alone:
             since = " has been at work for hours; end it" if wait else " is at work; wait for its end"
@@ -181,6 +183,7 @@ def challenge(do: Steps, model: Model, as_of: datetime, reason: Reason, in_loop:
     `in_loop` means that the run itself found the reason. One at a time for each model; retrains that no person started
     are subject to cooldown, budget and other limits, see `may_start`.
     """
+    do = followed(do, model)
     upkeep(model)
     carry_out(model)
     check(model, as_of)
@@ -240,6 +243,7 @@ def _try(do: Steps, model: Model, attempt: Attempt, chosen: Plan) -> Decided:
 
 def retrain(do: Steps, model: Model, as_of: datetime, reason: Reason) -> Decided:
     """Bring the data up to `as_of`, then challenge the champion."""
+    do = followed(do, model)
     _validated(do, model, do.ingest(model, as_of), as_of)
     decided = challenge(do, model, as_of, reason)
     publish_after_turn(model)
@@ -248,6 +252,7 @@ def retrain(do: Steps, model: Model, as_of: datetime, reason: Reason) -> Decided
 
 def score_newest(do: Steps, model: Model, as_of: datetime) -> Scored:
     """Bring the data up to `as_of`, and score the newest batch."""
+    do = followed(do, model)
     checked = _validated(do, model, do.ingest(model, as_of), as_of)
     _drained(model)
     return do.score(model, checked[-1], as_of)
@@ -258,6 +263,7 @@ def monitor_newest(do: Steps, model: Model, as_of: datetime) -> Observed:
 
     The receivers of its event start a retrain.
     """
+    do = followed(do, model)
     upkeep(model)
     carry_out(model)
     check(model, as_of)

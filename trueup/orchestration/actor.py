@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import sys
+from datetime import UTC, datetime
+from uuid import uuid4
 
 from trueup.adapters.git import account
+from trueup.domain.lineage import Parent
 from trueup.domain.types import Actor
 
 
 def at_the_command_line(by: str = "") -> Actor:
     """A person, by the given name or else the account's."""
     return Actor("person", by.strip() or account(), account(), "command line")
+
+
+def parent_of_stages() -> Parent:
+    """The flow run that stages belong to; without Prefect a run of its own."""
+    context = None
+    if "prefect" in sys.modules:
+        from prefect.context import FlowRunContext
+
+        context = FlowRunContext.get()
+    if context is None or context.flow_run is None or context.flow is None:
+        return Parent(str(uuid4()), "command", datetime.now(UTC))
+    return Parent(str(context.flow_run.id), context.flow.name, datetime.now(UTC))
 
 
 def of_this_run(by: str = "") -> Actor:

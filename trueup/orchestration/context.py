@@ -19,7 +19,7 @@ from trueup.config.schema import ModelConfig
 from trueup.config.settings import Settings
 from trueup.domain.types import Actor
 from trueup.errors import ConfigError, TrueupError
-from trueup.orchestration.actor import of_this_run
+from trueup.orchestration.actor import of_this_run, parent_of_stages
 from trueup.orchestration.environment import MISTAKE
 from trueup.orchestration.hooks import pass_on
 
@@ -64,6 +64,7 @@ def opened_in(home: Home, model: str, as_of: datetime | None, config: ModelConfi
     from trueup.model import Model
 
     try:
+        home.parent = parent_of_stages()
         with dossiers_kept_current(home):
             opened_model = Model(config or sound_config(home.configs, model), home)
             yield Opened(opened_model, resolve_as_of(opened_model, as_of))

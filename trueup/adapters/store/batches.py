@@ -206,6 +206,10 @@ class Batches(Shelf):
         kinds = {field.name: field.type for field in parquet.without_rows(self.at(ref.path)).schema}
         return {n: str(k.value_type if pa.types.is_dictionary(k) else k) for n, k in kinds.items()}
 
+    def statistics(self, ref: BatchRef) -> dict[str, dict[str, float]]:
+        """Missing values, minimum and maximum of a batch's columns, as its file has them. Raises WorkError."""
+        return parquet.statistics(self.at(ref.path))
+
     def _tables(self, refs: Sequence[BatchRef], columns: Sequence[str] | None, verify: bool = False) -> list[pa.Table]:
         tables = [self._table(ref, columns, verify) for ref in refs]
         texts = {field.name for table in tables for field in table.schema if parquet.is_text(field.type)}
