@@ -136,6 +136,16 @@ class Settings(BaseSettings):
         description="Server that gets OpenLineage events of every stage, or `file:///path/events.jsonl`; needs `trueup[lineage]`. Default: OPENLINEAGE_URL; empty: none.",
         repr=False,
     )
+    webhook_url: str | None = Field(
+        None,
+        description="Address at which MLflow's server reaches the reports' server of the stack, for webhooks about changed aliases. Default: that server itself, if the stack runs MLflow for this machine only.",
+    )
+    webhook_secret: str | None = Field(
+        None,
+        min_length=16,
+        description="Secret with which MLflow signs its webhooks; default: one in the home, created by the first `trueup up`.",
+        repr=False,
+    )
     mlflow_pages: str | None = Field(None, description="Address of MLflow's pages for a browser; set by `trueup up`.")
 
     def __init__(self, **values: Any) -> None:

@@ -76,11 +76,16 @@ def bearer(token: str | None) -> dict[str, str]:
 class TokenOnly:
     """Requires the token: a program sends it as a bearer token, a browser as the password of any user."""
 
-    def __init__(self, app: ASGIApp, token: str) -> None:
-        self._app, self._token = app, token.encode()
+    def __init__(self, app: ASGIApp, token: str, signed: str) -> None:
+        """Requests to the path `signed` have a signature instead."""
+        self._app, self._token, self._signed = app, token.encode(), signed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan" or hmac.compare_digest(_brought(scope), self._token):
+        if (
+            scope["type"] == "lifespan"
+            or scope["path"] == self._signed
+            or hmac.compare_digest(_brought(scope), self._token)
+        ):
             await self._app(scope, receive, send)
             return
         challenge = {"WWW-Authenticate": 'Basic realm="the reports of Trueup; any name, and TRUEUP_REPORTS_TOKEN"'}

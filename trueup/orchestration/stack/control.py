@@ -26,6 +26,7 @@ from trueup.orchestration.stack.access import require_guarded
 from trueup.orchestration.stack.deploy import deploy, in_one_line
 from trueup.orchestration.stack.services import PREFECT, WORKER, Layout
 from trueup.orchestration.stack.supervision import GAVE_UP, Supervisor
+from trueup.orchestration.stack.webhook import registered
 
 _PAUSE = 0.25
 _SHUTDOWN = 45.0  # seconds for supervisord to end its programs; each program has 10
@@ -108,6 +109,8 @@ def _bring_up(layout: Layout, supervisor: Supervisor, deadline: float, seconds: 
     supervisor.start_stopped()
     while waiting:
         wait_for(waiting[0])
+    for line in registered(layout):
+        say(line)
     _write(layout, ready=True)
 
 

@@ -27,18 +27,24 @@ from starlette.types import Scope
 from trueup.config.settings import Settings
 from trueup.home import Home
 from trueup.orchestration.stack.access import TokenOnly
+from trueup.orchestration.stack.webhook import PATH, Inbox
 from trueup.reporting.html import STYLE, template
 
 _LISTED: Final = 200
 
 
 def application(
-    folder: Path, host: str = "127.0.0.1", token: str | None = None, fetch: Callable[[Path], object] | None = None
+    folder: Path,
+    host: str = "127.0.0.1",
+    token: str | None = None,
+    fetch: Callable[[Path], object] | None = None,
+    inbox: Inbox | None = None,
 ) -> Starlette:
     """Serve the files of a folder, never one outside it, and at its root a list of the newest pages.
 
     Unknown Host headers are rejected, because a page of another site could otherwise read the reports (DNS rebinding).
-    With a token, each request needs it. `fetch` brings a file or folder up to date before it is served.
+    With a token, each request needs it. `fetch` brings a file or folder up to date before it is served. With an `inbox`,
+    MLflow's webhooks are received, too.
     """
     folder.mkdir(parents=True, exist_ok=True)
 
@@ -49,10 +55,12 @@ def application(
         page = template("reports.html").render(style=Markup(STYLE), title="Reports", docs=docs, pages=_pages(folder))
         return HTMLResponse(page)
 
-    routes = [Route("/", newest), Mount("/", _Fresh(folder, fetch))]
-    guards = [Middleware(TrustedHostMiddleware, allowed_hosts=sorted({"127.0.0.1", "localhost", host} - {"0.0.0.0"}))]
+    received = [] if inbox is None else [Route(PATH, inbox.receive, methods=["POST"])]
+    routes = [Route("/", newest), *received, Mount("/", _Fresh(folder, fetch))]
+    names = {"127.0.0.1", "localhost", host, "" if inbox is None else inbox.host}
+    guards = [Middleware(TrustedHostMiddleware, allowed_hosts=sorted(names - {"0.0.0.0", ""}))]
     if token is not None:
-        guards.append(Middleware(TokenOnly, token=token))
+        guards.append(Middleware(TokenOnly, token=token, signed=PATH if received else ""))
     return Starlette(routes=routes, middleware=guards)
 
 
@@ -105,7 +113,7 @@ def main() -> None:
     arguments = parser.parse_args()
     settings = Settings()
     fetch = None if settings.address is None else Home(settings).fetched
-    served = application(settings.root / "reports", arguments.host, settings.reports_token, fetch)
+    served = application(settings.root / "reports", arguments.host, settings.reports_token, fetch, Inbox(settings))
     uvicorn.run(served, host=arguments.host, port=arguments.port, log_level="warning", access_log=False)
 
 

@@ -186,6 +186,7 @@ class Layout:
                 "MLFLOW_BACKEND_STORE_URI": s.mlflow_store,
                 "MLFLOW_DEFAULT_ARTIFACT_ROOT": s.artifact_root,
                 "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+                **self._webhooks(),
             }
             return [*command, *self._listen(MLFLOW)], more
         if program == REPORTS:
@@ -195,6 +196,15 @@ class Layout:
         workspace = str(self.home / "evidently")
         run = [python, "-c", f"{_FETCH if s.address else ''}{_UI}", "ui", "--workspace", workspace]
         return [*run, *self._listen(EVIDENTLY)], {}
+
+    def _webhooks(self) -> dict[str, str]:
+        """Let MLflow send webhooks to the reports' server of this machine, if both are for this machine only."""
+        from trueup.orchestration.stack.webhook import encryption_key
+
+        key = {"MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": encryption_key(self.settings)}
+        if REPORTS not in self.programs or not self.settings.loopback:
+            return key
+        return {**key, "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http,https", "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true"}
 
     def _listen(self, program: str) -> list[str]:
         return ["--host", self.settings.host, "--port", str(self.ports[program])]
