@@ -7,6 +7,7 @@ import os
 import re
 import signal
 
+import httpx
 import psutil
 import pytest
 import sqlalchemy as sa
@@ -37,6 +38,23 @@ def test_every_server_is_up_and_named(stack):
     assert stack.status()["ready"]
     for program, path in {"prefect": "/api/health", "mlflow": "/health", "evidently": "/api/version"}.items():
         assert answers(stack.ports[program], path), program
+
+
+def test_mlflow_tells_the_reports_server_about_changed_aliases(stack):
+    assert "MLflow tells the reports' server about changed aliases" in stack.said[1]
+    listed = httpx.get(f"http://127.0.0.1:{stack.ports['mlflow']}/api/2.0/mlflow/webhooks", trust_env=False).json()
+    (webhook,) = listed["webhooks"]
+    assert (webhook["url"], webhook["status"]) == (
+        f"http://127.0.0.1:{stack.ports['reports']}/webhooks/mlflow",
+        "ACTIVE",
+    )
+    tried = httpx.post(
+        f"http://127.0.0.1:{stack.ports['mlflow']}/api/2.0/mlflow/webhooks/{webhook['webhook_id']}/test",
+        json={},
+        trust_env=False,
+        timeout=60,
+    ).json()
+    assert tried["result"]["response_status"] == 200, tried  # signed as the reports' server wants it
 
 
 def test_everything_is_deployed_and_scheduled(stack):
