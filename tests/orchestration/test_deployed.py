@@ -9,7 +9,7 @@ import pytest
 
 from tests.stack import until
 from trueup.config.environments import choose
-from trueup.orchestration.stack.deploy import TEMPLATE, _kinds, _with_configs, _within
+from trueup.orchestration.stack.deploy import TEMPLATE, _here, _kinds, _with_configs, _within
 from trueup.orchestration.stack.health import post
 from trueup.project.choices import Choices
 from trueup.project.init import write_project
@@ -50,6 +50,19 @@ def test_what_an_environment_says_is_in_each_deployment_and_in_no_other(tmp_path
     assert not any(s["active"] for d in changed["deployments"] for s in d.get("schedules", []))
     assert json.dumps(content) == before
     assert _kinds(content) == {"local": "process"}
+
+
+def test_a_stack_on_this_machine_starts_the_runs_of_a_cluster_here(tmp_path):
+    project = write_project(tmp_path / "cluster", Choices("shop", deploy="kubernetes")).folder
+    content, _ = _with_configs(project / "prefect.yaml", project / "configs")
+    assert _kinds(content) == {"kubernetes": "kubernetes"}
+    assert content["pull"] == [{"prefect.deployments.steps.set_working_directory": {"directory": "/app"}}]
+    here = _here(content)
+    assert _kinds(here) == {"local": "process"}
+    assert "pull" not in here
+    assert "TRUEUP_IMAGE" not in json.dumps(here["deployments"])
+    plain, _ = _with_configs(write_project(tmp_path / "plain", Choices("shop")).folder / "prefect.yaml", tmp_path)
+    assert _here(plain) == plain
 
 
 @pytest.mark.thorough

@@ -8,6 +8,7 @@ from tests.project.test_init import trueup
 from trueup.project.choices import Choices
 from trueup.project.init import write_project
 from trueup.project.targets import DIGEST, REGISTRY, unfinished
+from trueup.project.upgrade import compare
 
 OVERLAY = "deploy/overlays/prod/kustomization.yaml"
 
@@ -37,6 +38,7 @@ def test_placeholders_are_named_with_the_missing_variables(project):
     assert "6 mistakes" in elsewhere.stderr, "only the check looks at the files of other machines"
     finish(made / OVERLAY)
     assert unfinished(made, "prod") == []
+    assert compare(made).differences == [], "the user's values are no difference from a template"
     assert len(unfinished(made, "staging")) == 2
     assert unfinished(made, "dev") == []
 

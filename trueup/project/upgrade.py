@@ -14,6 +14,7 @@ from trueup.project.rendering import SCHEMAS, rendered
 
 # What a user writes: the templates only begin it.
 _OWN = ("configs", "environments", "tests", "README.md", "pyproject.toml", ".gitignore", ".env.example")
+_IMAGES = ("deploy/overlays/*/*", "compose.*.yaml")  # files in which a user names the image of an environment
 _MODELS = "\n  # Models"  # in prefect.yaml: below are the deployments of the user's models
 
 
@@ -39,9 +40,15 @@ class Upgrade:
 
 def compare(project: Path) -> Upgrade:
     """Compare a project's glue with the templates. Raises UsageError for a folder that is no project of templates."""
-    texts = {p: t for p, t in rendered(choices_of(project)).items() if p.parts[0] not in _OWN or p.parent == SCHEMAS}
+    texts = {p: t for p, t in rendered(choices_of(project)).items() if not _is_the_users(p)}
     differences = [d for path, text in texts.items() if (d := _difference(project, path, text)) is not None]
     return Upgrade(project, version("trueup"), _pinned(project), differences, len(texts) - len(differences))
+
+
+def _is_the_users(path: PurePosixPath) -> bool:
+    if path.parent == SCHEMAS:
+        return False
+    return path.parts[0] in _OWN or any(path.match(pattern) for pattern in _IMAGES)
 
 
 def _difference(project: Path, path: PurePosixPath, template: str) -> Difference | None:

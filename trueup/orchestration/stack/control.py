@@ -102,7 +102,7 @@ def _bring_up(layout: Layout, supervisor: Supervisor, deadline: float, seconds: 
         say(f"{program} is up")
 
     wait_for(PREFECT)
-    for line in deploy(layout.project, layout.environment(os.environ), layout.logs / "deploy.log").lines():
+    for line in deploy(layout.project, layout.environment(os.environ), layout.logs / "deploy.log", here=True).lines():
         say(line)
     if not processes.marked(layout.home, WORKER) and (count := interrupted_runs.end_all(layout.api)):
         say(f"{count} flow runs were interrupted with an earlier stack; those without a schedule are restarted")

@@ -80,16 +80,22 @@ class Deployed:
 
 
 def deploy(
-    project: Path, environment: Mapping[str, str], log: Path | None = None, chosen: Chosen | None = None
+    project: Path,
+    environment: Mapping[str, str],
+    log: Path | None = None,
+    chosen: Chosen | None = None,
+    here: bool = False,
 ) -> Deployed:
     """Create the work pool, deploy the models in prefect.yaml that have a config, and watch for dead runs. Idempotent.
 
     `environment` names the server, in PREFECT_API_URL, and the folder of the configs; `chosen` is the environment in which
-    the flow runs act. Prefect's output goes to the log, or to stderr. Raises WorkError, and UsageError for a prefect.yaml
+    the flow runs act; with `here` those that prefect.yaml sends to a cluster start as processes on this machine. Prefect's output goes to the log, or to stderr. Raises WorkError, and UsageError for a prefect.yaml
     that cannot be read or names variables that are not set, and for a missing work pool of containers without a template.
     """
     configs = project / environment.get("TRUEUP_CONFIGS", "configs")
     content, deployed = _with_configs(project / "prefect.yaml", configs)
+    if here:
+        content = _here(content)
     kinds = _kinds(content)
     if chosen is None:
         kinds = {POOL: "process", **kinds}  # the stack's worker serves it
@@ -134,6 +140,19 @@ def _kinds(content: Mapping[str, Any]) -> dict[str, str]:
     """The work pools of the deployments with their types: a pool of prefect.yaml is named after its type, or is local."""
     pools = {(d.get("work_pool") or {}).get("name", POOL) for d in content["deployments"]}
     return {pool: pool if pool in _STARTED_ELSEWHERE else "process" for pool in sorted(pools)}
+
+
+def _here(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The deployments with the pool of this machine instead of one of a cluster, which could not reach its servers."""
+    local = {"name": POOL, "job_variables": {"command": "python -m prefect.engine"}}
+    of_cluster = [(d.get("work_pool") or {}).get("name") == "kubernetes" for d in content["deployments"]]
+    if not any(of_cluster):
+        return dict(content)
+    deployments = [
+        {**d, "work_pool": local} if away else d for d, away in zip(content["deployments"], of_cluster, strict=True)
+    ]
+    # `pull` names a folder of the image.
+    return {k: v for k, v in content.items() if k != "pull"} | {"deployments": deployments}
 
 
 def _within(content: dict[str, Any], chosen: Chosen) -> dict[str, Any]:
