@@ -68,7 +68,14 @@ class Shop:
         git(folder, "init", "--quiet", "--bare", "-b", "main", str(self.bare))
         git(folder, "clone", "--quiet", str(self.bare), str(self.clone))
         git(self.clone, "checkout", "--quiet", "-b", "main")
-        self.commit({"configs/orders_data.py": DATA, "configs/orders.yaml": CONFIG, "README.md": "A shop.\n"})
+        self.commit(
+            {
+                "configs/orders_data.py": DATA,
+                "configs/orders.yaml": CONFIG,
+                "README.md": "A shop.\n",
+                ".gitignore": "ci-report/\n",
+            }
+        )
         git(self.clone, "push", "--quiet", "origin", "main")
 
     def branch(self, name: str, changed: dict[str, str | None]) -> None:

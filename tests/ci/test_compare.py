@@ -1,6 +1,7 @@
 """`trueup ci compare` on branches of a small project: the verdict, the comment and the exit code."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -131,6 +132,10 @@ def test_wrong_calls_start_nothing(shop, ci):
     (shop.clone / "README.md").write_text("changed\n")
     code, facts, _ = ci()
     assert (code, "differs from its commit (first: README.md)" in facts["error"]) == (2, True)
+    (shop.clone / "README.md").write_text("A shop.\n")
+    (shop.clone / "configs" / "new.yaml").write_text(CONFIG)
+    code, facts, _ = ci()
+    assert (code, "new.yaml is not committed" in facts["error"]) == (2, True)
 
 
 def test_a_change_of_words_affects_no_model(shop, ci):
@@ -138,3 +143,73 @@ def test_a_change_of_words_affects_no_model(shop, ci):
     code, facts, comment = ci()
     assert (code, facts["comparisons"]) == (0, [])
     assert "no model is affected" in comment
+
+
+@pytest.mark.thorough
+def test_a_strangers_table_with_a_leak(shop, ci, command_line):
+    """`trueup new` leaves the leak out. Somebody takes it in again, first in a new model, then in a change."""
+    namespace = {}
+    exec(DATA, namespace)
+    git(shop.clone, "checkout", "--quiet", "main")
+    table = shop.clone / "data" / "orders.csv"
+    table.parent.mkdir()
+    namespace["orders"](None, None).to_csv(table, index=False)
+    said = command_line(shop.clone, shop.bare.parent / "home")
+    new = (
+        "new",
+        "theirs",
+        "--data",
+        str(table),
+        "--time",
+        "ordered_at",
+        "--label",
+        "late",
+        "--label-available-after",
+        "1 day",
+    )
+    assert said(*new).code == 0
+    text = (shop.clone / "configs" / "theirs.yaml").read_text()
+    assert "sample: source" in text
+    assert "refund_eur" in text, "it says that it left the column out"
+    leaky = re.sub(r"(?m)^  numeric: \[", "  numeric: [refund_eur, ", text)
+    assert leaky != text
+
+    shop.branch("theirs", {"configs/theirs.yaml": leaky})
+    code, facts, comment = ci()
+    theirs = next(c for c in facts["comparisons"] if c["model"] == "theirs")
+    assert (code, theirs["verdict"]) == (1, "leak")
+    assert "<code>refund_eur</code>: near-perfect alone" in comment
+    assert "nothing of the base judges it" in comment
+
+    git(shop.clone, "checkout", "--quiet", "main")
+    shop.commit({"configs/theirs.yaml": text})
+    git(shop.clone, "push", "--quiet", "origin", "main")
+    shop.branch("refunds", {"configs/theirs.yaml": leaky})
+    code, facts, comment = ci("--model", "theirs")
+    assert (code, facts["comparisons"][0]["verdict"]) == (1, "leak")
+
+
+@pytest.mark.thorough
+def test_outcomes_of_a_second_file_and_expectations_that_leave_rows_out(shop, ci):
+    """A committed sample with outcomes in another file, and a head whose expectations put judged rows into quarantine."""
+    namespace = {}
+    exec(DATA, namespace)
+    rows = namespace["orders"](None, None)
+    separate = CONFIG.replace("column: late,", 'column: late, source: {kind: sql, url: "sqlite:///no.db", query: x},')
+    sampled = "ci: {sample: samples/orders.csv, label_sample: samples/late.csv}"
+    base = separate.replace("ci: {sample: source}", sampled)
+    git(shop.clone, "checkout", "--quiet", "main")
+    shop.commit({
+        "configs/orders.yaml": base,
+        "configs/samples/orders.csv": rows.drop(columns="late").to_csv(index=False),
+        "configs/samples/late.csv": rows[["order_id", "late"]].to_csv(index=False),
+    })  # fmt: skip
+    git(shop.clone, "push", "--quiet", "origin", "main")
+    heavy = "{type: expect_column_values_to_be_between, kwargs: {column: weight_kg, max_value: 15}}"
+    fewer = base.replace("  expectations:\n", f"  max_quarantined: 0.5\n  expectations:\n    - {heavy}\n")
+    shop.branch("fewer", {"configs/orders.yaml": fewer})
+    code, facts, _ = ci()
+    assert code == 1
+    kinds = {f["kind"]: f["sentence"] for f in facts["comparisons"][0]["findings"]}
+    assert "judged rows have no prediction" in kinds["fewer_rows"]
+    assert facts["comparisons"][0]["rows"] > 400

@@ -56,7 +56,7 @@ def _needs(configs: Path) -> dict[str, set[str]]:
     for model in model_names(configs):
         try:
             content = yaml_text.read((configs / f"{model}.yaml").read_text(encoding="utf-8"))
-        except (YAMLError, OSError, UnicodeDecodeError):
+        except (YAMLError, OSError, ValueError, RecursionError):
             content = None
         texts = set(_texts(content))
         modules = _closed({t.split(":")[0].split(".")[0] for t in texts if _DOTTED.fullmatch(t)}, imports)
@@ -85,11 +85,12 @@ def _imported(file: Path) -> set[str]:
 
 
 def _texts(content: Any) -> Iterator[str]:
-    if isinstance(content, str):
-        yield content
-    elif isinstance(content, Mapping):
-        for value in content.values():
-            yield from _texts(value)
-    elif isinstance(content, list):
-        for value in content:
-            yield from _texts(value)
+    """All texts of a content; what YAML's anchors repeat is looked at once, so that no config takes forever."""
+    seen, left = set[int](), [content]
+    while left:
+        value = left.pop()
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, Mapping | list) and id(value) not in seen:
+            seen.add(id(value))
+            left += value.values() if isinstance(value, Mapping) else value

@@ -20,15 +20,16 @@ from trueup.ci.findings import (
     Measured,
     Result,
     TestsRun,
+    better,
 )
 from trueup.domain.judging.metrics import figure
 from trueup.domain.types import Metric
 
 MARKER = "<!-- trueup:ci -->"  # by which the comment is found again, to be updated
 LONGEST = 60_000  # characters: GitHub takes 65,536
-_MODELS, _LISTED = 50, 10
+_VERDICTS = 25_000  # characters of all verdicts together
+_LISTED = 10
 _SIGNS = {BETTER: "✅", WORSE: "❌", SAME: "⚪", LEAK: "🚨", NOT_COMPARED: "⚠️", NEW: "🆕", DELETED: "⚪"}
-_HIGHER = {"auc", "auc_ovr", "accuracy", "average_precision", "r2"}
 
 
 def render(result: Result) -> str:
@@ -68,7 +69,8 @@ def _title(result: Result) -> str:
 def _verdicts(result: Result) -> Iterator[str]:
     """What decided, for each model."""
     order = sorted(result.comparisons, key=lambda c: (not c.fails, c.verdict != LEAK))
-    for comparison in order[:_MODELS]:
+    longest, written = 900 if len(order) <= 5 else 200, 0
+    for number, comparison in enumerate(order):
         why = [f.sentence for f in comparison.findings if f.fails] or [f.sentence for f in comparison.findings]
         reasons = "; ".join(why[:3]) + (f"; and {len(why) - 3} more" if len(why) > 3 else "")
         if not reasons and comparison.remarks:
@@ -76,11 +78,13 @@ def _verdicts(result: Result) -> Iterator[str]:
         rules = ", ".join(dict.fromkeys(f.kind for f in comparison.findings if f.fails))
         failing = f" — fails by `fail_on: {rules}`" if rules else ""
         sign, verdict = _SIGNS[comparison.verdict], comparison.verdict
-        yield f"- {sign} {code(comparison.model)} **{verdict}**{failing}" + (
-            f": {text(reasons, 900)}" if reasons else ""
-        )
-    if len(order) > _MODELS:
-        yield f"- and {len(order) - _MODELS} more models, in `comparison.json`"
+        line = f"- {sign} {code(comparison.model)} **{verdict}**{failing}"
+        line += f": {text(reasons, longest)}" if reasons else ""
+        written += len(line)
+        if written > _VERDICTS:
+            yield f"- and {len(order) - number} more models, in `comparison.json`"
+            break
+        yield line
     if result.tests is not None:
         yield _tests_line(result.tests)
     if result.behind:
@@ -106,7 +110,7 @@ def _section(c: Comparison) -> Iterator[str]:
     if c.verdict == NEW or (c.verdict == LEAK and "base" not in c.costs and c.rows):
         yield "The base does not have this model, so nothing of the base judges it: these are its own gates and labels."
         yield ""
-    said = {f.sentence for f in c.findings}
+    said = {f.sentence for f in c.findings} or set(c.remarks[:1])  # above, beside the verdict
     yield from (f"- {text(remark)}" for remark in c.remarks if remark not in said)
     yield from _listed("Features that know the outcome:", [f"{code(s.column)}: {text(s.why)}" for s in c.suspects])
     yield from _listed(
@@ -128,6 +132,7 @@ def _section(c: Comparison) -> Iterator[str]:
     yield from _listed("Features that only one side has:", [_feature(f) for f in c.features])
     yield from _data(c)
     yield from _costs(c)
+    yield ""
 
 
 def _metrics(c: Comparison) -> Iterator[str]:
@@ -135,13 +140,16 @@ def _metrics(c: Comparison) -> Iterator[str]:
         return
     other = "base" if "base" in c.costs else "prior"
     yield ""
+    if c.verdict == LEAK:
+        yield "While a feature knows the outcome, these figures say nothing about how well the model will predict."
+        yield ""
     yield f"| metric | {other} | head | head minus {other} |"
     yield "|---|---|---|---|"
     yield from (_metric(m) for m in c.metrics)
 
 
 def _metric(m: Measured) -> str:
-    direction = "higher" if m.name in _HIGHER else "lower"
+    direction = better(m.name)
     difference = "–" if m.difference is None else f"{m.difference:+.4g}"
     if m.low is not None and m.high is not None:
         shown = m.low > 0 or m.high < 0
@@ -163,11 +171,13 @@ def _bounds(low: float | None, high: float | None) -> str:
 
 
 def _feature(f: FeatureChange) -> str:
-    moved = "" if f.drift is None else f", moved by {f.drift:.3f} between training rows and judged rows"
+    moved = (
+        "" if f.drift is None else f"; drift from training rows to judged rows {f.drift:.3f} (0: alike, 1: disjoint)"
+    )
     missing = (
         ""
         if not f.missing_after and not f.missing_before
-        else f", missing in {f.missing_after or 0:.0%} of the judged rows"
+        else f"; missing in {f.missing_after or 0:.0%} of the judged rows"
     )
     return f"{code(f.name)} {f.change}{moved}{missing}"
 
@@ -193,7 +203,6 @@ def _costs(c: Comparison) -> Iterator[str]:
     yield "| side | model | trained on | time | CPU time | memory |"
     yield "|---|---|---|---|---|---|"
     yield from (_cost(side, c.costs[side]) for side in ("base", "head") if side in c.costs)
-    yield ""
 
 
 def _cost(side: str, cost: Cost) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,6 +34,7 @@ from trueup.domain.records import to_plain
 from trueup.errors import ConfigError, TrueupError, UnknownModel, UsageError, WorkError
 from trueup.hints import did_you_mean
 
+_SCRATCH = re.compile(r"(?<![\w/])(?:base|head)-tree/")
 COMMENT, FACTS = "comment.md", "comparison.json"
 
 
@@ -175,7 +177,10 @@ def _with_sample(config: ModelConfig, trees: _Trees, there: bool, out: Path) -> 
 def _hidden(head: Tree | None, ci: CiConfig) -> Iterator[None]:
     """Take the sample out of the head's tree for the block: it has the outcomes of the judged rows."""
     paths = [head.configs / p for p in (ci.sample, ci.label_sample) if p not in (None, SOURCE)] if head else []
-    held = {path: path.read_bytes() for path in paths if path.is_file()}
+    inside = [
+        path for path in paths if head and path.resolve().is_relative_to(head.project.resolve())
+    ]  # no link leads out
+    held = {path: path.read_bytes() for path in inside if path.is_file()}
     for path in held:
         path.unlink()
     try:
@@ -188,7 +193,7 @@ def _hidden(head: Tree | None, ci: CiConfig) -> Iterator[None]:
 def _ruled(comparison: Comparison, ci: CiConfig, place: Path) -> Comparison:
     """Mark the findings that fail by the rule. Our scratch folder, which sentences may name, says nothing to anybody."""
     findings = tuple(
-        replace(f, fails=f.kind in ci.fail_on, sentence=f.sentence.replace(f"{place}/", "").replace("\n  ", "; "))
+        replace(f, fails=f.kind in ci.fail_on, sentence=_SCRATCH.sub("", f.sentence.replace(f"{place}/", "")))
         for f in comparison.findings
     )
     return replace(comparison, findings=findings, fail_on=tuple(ci.fail_on))
@@ -198,7 +203,7 @@ def _content(configs: Path, name: str) -> Mapping[str, Any]:
     """A config as plain values, without importing what it names."""
     try:
         content = yaml_text.read((configs / f"{name}.yaml").read_text(encoding="utf-8"))
-    except (YAMLError, OSError, UnicodeDecodeError):
+    except (YAMLError, OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, Mapping) else {}
 

@@ -16,6 +16,14 @@ BETTER, WORSE, SAME = "better", "worse", "no difference shown"
 LEAK, NOT_COMPARED, NEW, DELETED = "leak", "not compared", "new model", "deleted"
 
 
+_HIGHER = {"auc", "auc_ovr", "accuracy", "average_precision", "r2"}
+
+
+def better(metric: str) -> str:
+    """Which values of a metric are better: higher or lower."""
+    return "higher" if metric in _HIGHER else "lower"
+
+
 @dataclass(frozen=True)
 class Found:
     """One finding, in a sentence. `fails` says whether the rule of the base fails the pull request for it."""

@@ -108,12 +108,11 @@ def judge(config: ModelConfig, judged: Judged) -> Judgement:
         [f"the gates {', '.join(left)} need the model itself: they judge at its retrain, not here"] if left else []
     )
     verdicts = _run(kept, case)
-    measured, slices = _measured(case), _slices(case)
-    findings = list[Found]()
     unsound = [v for v in verdicts if not v.ok and v.check in {"overlap", "rows", "finite"}]
     if unsound:
-        findings.append(Found("not_compared", "; ".join(unsound[0].reasons)))
-        return Judgement(NOT_COMPARED, tuple(findings), tuple(remarks), tuple(verdicts), measured, slices)
+        why = Found("not_compared", _of_base("; ".join(unsound[0].reasons)))
+        return Judgement(NOT_COMPARED, (why,), tuple(remarks), tuple(verdicts), (), ())
+    measured, slices, findings = _measured(case), _slices(case), list[Found]()
     if not case.has_champion:
         findings += _gate_findings(verdicts, set())
         return Judgement(NEW, tuple(findings), tuple(remarks), tuple(verdicts), measured, slices)

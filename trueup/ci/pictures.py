@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from trueup.ci.findings import Comparison, Measured
+from trueup.ci.findings import Comparison, Measured, better
 from trueup.config.schema import ModelConfig
 from trueup.config.tasks import Task
 from trueup.domain.judging.gates import CHALLENGER, CHAMPION, Case
@@ -44,7 +44,9 @@ def _differences(measured: Sequence[Measured], other: str) -> bytes:
             clear = low > 0 or high < 0
             axes.plot([low, high], [place, place], color=COLOURS[0] if clear else MUTED, lw=2)
             axes.plot([middle], [place], color=COLOURS[0] if clear else MUTED, marker="o", ms=6)
-        axes.set_yticks(range(len(measured)), [figures.name(m.name) for m in reversed(measured)])
+        axes.set_yticks(
+            range(len(measured)), [f"{figures.name(m.name)}\n({better(m.name)} is better)" for m in reversed(measured)]
+        )
         axes.set_ylim(-0.6, len(measured) - 0.4)
         figures.describe(axes, f"Head minus {other}, with the interval", f"percent of the {other}'s value", "")
         axes.grid(visible=False, axis="y")

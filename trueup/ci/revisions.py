@@ -29,8 +29,10 @@ class Revisions:
     changed: tuple[str, ...]
 
 
-def revisions(folder: Path, base: str, head: str | None) -> Revisions:
+def revisions(folder: Path, base: str, head: str | None, configs: Path | None = None) -> Revisions:
     """Resolve both revisions. Without `head` it is the commit of the working tree, which must have no other content.
+
+    New files count only within `configs`: elsewhere they may be reports.
 
     Raises UsageError outside of a repository, for an unknown revision, for a tree with changes, and for revisions without
     a common commit.
@@ -46,6 +48,12 @@ def revisions(folder: Path, base: str, head: str | None) -> Revisions:
         raise UsageError(
             f"the working tree differs from its commit (first: {first}); commit the changes, or name a commit with --head"
         )
+    if (
+        head is None
+        and configs is not None
+        and (new := _git(root, "ls-files", "-o", "--exclude-standard", str(configs.resolve())))
+    ):
+        raise UsageError(f"{new.splitlines()[0]} is not committed; commit or remove it, or name a commit with --head")
     base_id, head_id = _commit(root, base, "--base"), _commit(root, head or "HEAD", "--head")
     try:
         common = _git(root, "merge-base", base_id, head_id)

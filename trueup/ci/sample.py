@@ -23,7 +23,7 @@ from trueup.domain.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID, Window
 from trueup.errors import ConfigError, NoData, NotEnoughData
 from trueup.home import Home
 from trueup.model import Model
-from trueup.stages.ingest import land, require_bounded
+from trueup.stages.ingest import land
 from trueup.stages.ingest_labels import joining
 
 
@@ -79,9 +79,8 @@ def newest(model: Model, most: int) -> Raw:
     windows = complete_periods(extent[0], until, model.config.ingest.period) if extent and until else []
     if not windows or extent is None:
         raise NoData(f"{name}: the sample has no complete {model.config.ingest.period} of data; take more rows")
-    require_bounded(model.config, windows)
     frames, chosen, rows = list[pd.DataFrame](), list[Window](), 0
-    for window in reversed(windows):
+    for window in reversed(windows[-model.config.ingest.max_batches :]):
         frame = source.read(window.start, window.end)
         times = event_times(frame[model.config.ingest.time], model.config.ingest, f"{name}: ingest.time")
         frame = frame.assign(**{model.config.ingest.time: times})[times.notna().to_numpy()]

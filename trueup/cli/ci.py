@@ -49,7 +49,9 @@ def compare(
     from trueup.ci.revisions import revisions
     from trueup.config.project import project_root
 
-    found = revisions(project_root(), base, head)  # a wrong call ends before anything is imported that takes long
+    found = revisions(
+        project_root(), base, head, Settings().configs
+    )  # a wrong call ends before anything is imported that takes long
     from trueup.ci.compare import Wish, compare_revisions
 
     wish = Wish(found, tuple(model or ()), not no_tests)

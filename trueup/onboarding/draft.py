@@ -36,6 +36,7 @@ def write_draft(findings: Findings) -> str:
     _features(made, findings)
     _train(made, findings)
     _promote(made, findings)
+    _ci(made, findings)
     return made.text
 
 
@@ -268,6 +269,15 @@ def _promote(made: Draft, findings: Findings) -> None:
     if spans.reference != DecayConfig().reference_window:
         why = "holds some hundreds of outcomes"
         made.put("decay", {"reference_window": write_duration(spans.reference)}, why=why)
+
+
+def _ci(made: Draft, findings: Findings) -> None:
+    """The sample of `trueup ci compare`, if all data are files within the project: other sources may need secrets."""
+    sources = [source for source in (findings.source, findings.label_source) if source is not None]
+    paths = [str(source.get("path", "")) for source in sources if source["kind"] == "files"]
+    if len(paths) == len(sources) and all("://" not in path and not path.startswith("../../") for path in paths):
+        made.section("ci")
+        made.put("sample", "source", why="`trueup ci compare` trains and judges on the file: commit it", mark=CHECK)
 
 
 def shown(spans: Spans, power: Power) -> str:
