@@ -151,9 +151,9 @@ def test_a_strangers_table_with_a_leak(shop, ci, command_line):
     namespace = {}
     exec(DATA, namespace)
     git(shop.clone, "checkout", "--quiet", "main")
+    shop.commit({"data/orders.csv": namespace["orders"](None, None).to_csv(index=False)})
+    git(shop.clone, "push", "--quiet", "origin", "main")
     table = shop.clone / "data" / "orders.csv"
-    table.parent.mkdir()
-    namespace["orders"](None, None).to_csv(table, index=False)
     said = command_line(shop.clone, shop.bare.parent / "home")
     new = (
         "new",

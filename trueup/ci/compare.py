@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import tempfile
@@ -91,8 +92,17 @@ def compare_revisions(
         links=links(os.environ),
     )
     files.write_text(out / COMMENT, render(result))
-    files.write_text(out / FACTS, json.dumps(to_plain(result), indent=1, default=str))
+    files.write_text(out / FACTS, json.dumps(_finite(to_plain(result)), indent=1, allow_nan=False))
     return result
+
+
+def _finite(value: Any) -> Any:
+    """Plain values as JSON has them: no infinity, and no NaN."""
+    if isinstance(value, dict):
+        return {str(key): _finite(inside) for key, inside in value.items()}
+    if isinstance(value, list):
+        return [_finite(inside) for inside in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @contextmanager

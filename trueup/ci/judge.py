@@ -110,8 +110,8 @@ def judge(config: ModelConfig, judged: Judged) -> Judgement:
     verdicts = _run(kept, case)
     unsound = [v for v in verdicts if not v.ok and v.check in {"overlap", "rows", "finite"}]
     if unsound:
-        why = Found("not_compared", _of_base("; ".join(unsound[0].reasons)))
-        return Judgement(NOT_COMPARED, (why,), tuple(remarks), tuple(verdicts), (), ())
+        lacking = Found("not_compared", _of_base("; ".join(unsound[0].reasons)))
+        return Judgement(NOT_COMPARED, (lacking,), tuple(remarks), tuple(verdicts), (), ())
     measured, slices, findings = _measured(case), _slices(case), list[Found]()
     if not case.has_champion:
         findings += _gate_findings(verdicts, set())
