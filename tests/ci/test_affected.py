@@ -1,6 +1,9 @@
 """Which models the files of a pull request may change."""
 
+import hashlib
+import subprocess
 from pathlib import PurePosixPath
+from zipfile import ZipFile
 
 import pytest
 
@@ -85,3 +88,28 @@ def test_another_lock_gets_another_environment(tmp_path):
     (tmp_path / "requirements.lock").write_text("\n".join(lines))
     with pytest.raises(WorkError, match=r"the environment of requirements.lock cannot be made: .*numpy==0.0.1"):
         interpreter(tmp_path, tmp_path / "environment", {"PATH": "/usr/bin:/bin", "PIP_NO_INDEX": "1"})
+
+
+@pytest.mark.thorough
+def test_an_environment_is_made_from_the_locked_wheels(tmp_path):
+    (tmp_path / "wheels").mkdir()
+    wheel = tmp_path / "wheels" / "tiny_part-1.0-py3-none-any.whl"
+    about = "tiny_part-1.0.dist-info"
+    with ZipFile(wheel, "w") as file:
+        file.writestr("tiny_part.py", "answer = 42\n")
+        file.writestr(f"{about}/METADATA", "Metadata-Version: 2.1\nName: tiny-part\nVersion: 1.0\n")
+        file.writestr(
+            f"{about}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        file.writestr(f"{about}/RECORD", "")
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    (tmp_path / "requirements.lock").write_text(f"tiny-part==1.0 \\\n    --hash=sha256:{digest}\n")
+    python = interpreter(tmp_path, tmp_path / "environment", {"PATH": "/usr/bin:/bin", "PIP_NO_INDEX": "1"})
+    assert python == str(tmp_path / "environment" / "bin" / "python")
+    done = subprocess.run(
+        [python, "-c", "import tiny_part; print(tiny_part.answer)"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "42\n"
+    (tmp_path / "requirements.lock").write_text(f"tiny-part==1.0 \\\n    --hash=sha256:{'0' * 64}\n")
+    with pytest.raises(WorkError, match="cannot be made"):
+        interpreter(tmp_path, tmp_path / "other", {"PATH": "/usr/bin:/bin", "PIP_NO_INDEX": "1"})

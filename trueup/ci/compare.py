@@ -176,7 +176,7 @@ def _with_sample(config: ModelConfig, trees: _Trees, there: bool, out: Path) -> 
         comparison, judged = compare_models(
             config, base, trees.head, trees.place / "work" / name, trees.repository, _columns(trees.head_configs, name)
         )
-    if judged is None:
+    if judged is None or not comparison.metrics:
         return comparison
     from trueup.ci.pictures import draw
 

@@ -45,6 +45,10 @@ class Leaks:
     sure: tuple[Suspect, ...] = ()
     strong: tuple[Suspect, ...] = ()
 
+    def and_(self, other: Leaks) -> Leaks:
+        """Both together."""
+        return Leaks((*self.sure, *other.sure), (*self.strong, *other.strong))
+
     def without(self, other: Leaks) -> Leaks:
         """Those that the other side does not have."""
         names = {s.column for s in (*other.sure, *other.strong)}

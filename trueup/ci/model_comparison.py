@@ -102,13 +102,15 @@ def compare_models(
         try:
             second = runner.head(head, sample) if base else None
         except SideFailed as failed:
-            before = declared_leaks(known, first.report.columns)
+            before = declared_leaks(known, _columns(config))
             return _with_leaks(_not_compared(config, failed), leaks, before, new=False), None
         return _judged(config, known, sample, first, second, leaks)
     except SideFailed as failed:
         return _not_compared(config, failed), None
     except TrueupError as error:
         return _not_compared(config, error), None
+    except Exception as error:  # a table of the head may be anything: that is a finding, and no end of this command
+        return _not_compared(config, WorkError(f"the comparison failed: {type(error).__name__}: {error}")), None
 
 
 def _not_compared(config: ModelConfig, error: TrueupError) -> Comparison:
@@ -122,19 +124,13 @@ def _judged(
     rows = judged_rows(config, sample.frame, sample.labels, first.predictions, theirs)
     head = second or first
     judgement = judge(config, rows)
-    found = Leaks(
-        (*declared.sure, *_computed(known, head).sure, *_whole(rows).sure),
-        (*declared.strong, *_computed(known, head).strong),
-    )
-    before = Leaks()
-    if second is not None:
-        own, computed = declared_leaks(known, first.report.columns), _computed(known, first)
-        before = Leaks((*own.sure, *computed.sure), (*own.strong, *computed.strong))
+    found = declared.and_(_computed(known, head)).and_(_whole(rows))
+    before = Leaks() if second is None else declared_leaks(known, _columns(config)).and_(_computed(known, first))
     comparison = Comparison(
         model=config.model,
         verdict=judgement.verdict,
         findings=(*judgement.findings, *_data_findings(rows, first, second)),
-        remarks=(loss_sentence(rows.case), *judgement.remarks),
+        remarks=(*([loss_sentence(rows.case)] if judgement.metrics else []), *judgement.remarks),
         verdicts=judgement.verdicts,
         metrics=judgement.metrics,
         slices=judgement.slices,
@@ -146,6 +142,11 @@ def _judged(
         judged_until=sample.frame.end,
     )
     return _with_leaks(comparison, found, before, new=second is None), rows
+
+
+def _columns(config: ModelConfig) -> list[str]:
+    """The columns of the source from which features are computed; a custom function has those of `ingest.keep`, too."""
+    return [*config.features.columns, *(config.ingest.keep if config.features.custom else [])]
 
 
 def _whole(rows: Judged) -> Leaks:
