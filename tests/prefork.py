@@ -15,7 +15,7 @@ from tests.fixtures import Answer
 
 _PARENT = """
 import json, os, sys
-import trueup.cli.main, trueup.home, trueup.loop.steps, trueup.model
+import trueup.cli.entry, trueup.cli.main, trueup.home, trueup.loop.steps, trueup.model
 import evidently, great_expectations, mlflow, onnx, onnxruntime, optuna, sklearn.ensemble
 
 for line in sys.stdin:
@@ -30,7 +30,7 @@ for line in sys.stdin:
         sys.argv = ["trueup", *asked["words"]]
         code = 0
         try:
-            trueup.cli.main.main()
+            trueup.cli.entry.main()
         except SystemExit as end:
             code = int(end.code or 0)
         sys.stdout.flush()

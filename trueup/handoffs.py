@@ -13,7 +13,8 @@ from trueup.domain.features.features import FeatureSchema
 from trueup.domain.learning.recipe import Recipe, Trial
 from trueup.domain.monitoring.diagnosis import Skill
 from trueup.domain.monitoring.result import MonitoringResult
-from trueup.domain.types import Batch, Burden, Fold, Metric, Reason, Status, Verdict, Window
+from trueup.domain.types import Batch, Burden, Fold, Metric, Proposed, Status, Verdict, Window
+from trueup.ledger.elsewhere import Elsewhere
 from trueup.ledger.record import Ablated, Input
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ class Trained:
     gone: tuple[str, ...] = ()  # features without recent values, which it does not use
     folds: tuple[Fold, ...] = ()  # earlier cut-offs at which its recipe is also judged
     form: OnnxForm | None = None  # None: the config has no `export`
+    received: Elsewhere | None = None  # where it was trained, if not here; then no recipe is fitted here
 
 
 @dataclass(frozen=True)
@@ -281,7 +283,7 @@ class Observed:
 class Attempt:
     """Everything that a decision depends on. A hold has no challenger."""
 
-    reason: Reason
+    reason: Proposed
     as_of: datetime
     hold: str | None = None
     trained: Trained | None = None
@@ -291,6 +293,7 @@ class Attempt:
     exported: Exported | None = None  # of the judged model
     refitted: Refitted | None = None
     digest: str | None = None  # digest of everything that the training and its judgement depend on
+    received: Elsewhere | None = None  # where the model was trained, if not here
     in_loop: bool = False  # started by the loop itself
     asked_at: datetime | None = None  # wall clock, with offset
 

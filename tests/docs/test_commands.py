@@ -98,6 +98,9 @@ ELSEWHERE = {
     ("docs/operations.md", "make down\ntrueup backup /backups/move"): (
         "tests/upkeep/test_relocate.py:test_the_command_line_moves_a_home"
     ),
+    ("docs/operations.md", "trueup audit --markdown"): (
+        "tests/audit/test_nightly.py:test_the_command_says_what_it_could_not_check_and_ends_with_1_for_a_finding"
+    ),
     ("docs/operations.md", "trueup forget MODEL"): (
         "tests/upkeep/test_forget.py:test_the_command_says_how_much_was_erased"
     ),
@@ -135,6 +138,13 @@ ELSEWHERE = {
     ),
     ("docs/how-to/project.md", "trueup --env staging deploy"): (
         "tests/orchestration/test_deployed.py:test_a_run_of_a_worker_acts_in_the_environment_of_its_deployment"
+    ),
+    **dict.fromkeys(
+        [
+            ("docs/how-to/environments.md", f"trueup --env staging {word}")
+            for word in ("ledger key", "send late_orders")
+        ],
+        "tests/project/test_across.py:test_models_are_trained_in_each_environment_or_move_as_a_bundle",
     ),
     ("docs/how-to/project.md", "trueup upgrade"): (
         "tests/project/test_init.py:test_upgrade_shows_what_differs_and_overwrites_nothing"

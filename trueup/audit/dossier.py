@@ -138,6 +138,7 @@ def _lineage(model: Model, body: Challenge, manifest_digest: str) -> Lineage:
         policy_digest=body.policy_digest,
         config_is_the_same=config_digest(model.config) == body.config_digest,
         code=body.code,
+        **({"received": body.received} if body.received else {}),
     )
 
 
@@ -166,6 +167,9 @@ def _rebuild(model: Model, judging: Entry, batches: list[ReadInput], version: in
         ("the packages", same("lock_digest"), f"requirements.lock {short('lock_digest')}"),
         ("the seed", True, f"{body.model.recipe.seed}"),
     ]
+    if (origin := body.received) is not None:
+        there = f"they are in {origin.place}: trueup reproduce {model.config.model} {origin.version} there"
+        needs.insert(0, ("the rows of its training", False, there))
     return Rebuild(
         command=f"trueup reproduce {model.config.model} {version}",
         needs=[Need(what=what, met=met, message=message) for what, met, message in needs],

@@ -12,7 +12,6 @@ from typing import IO
 from trueup import files
 from trueup.errors import UsageError
 from trueup.home import Home
-from trueup.ledger.canonical import stamp
 from trueup.ledger.entries import Entry
 
 
@@ -33,31 +32,16 @@ def export(home: Home, file: Path, model: str | None = None) -> int:
 
 def _json_lines(entries: Sequence[Entry], file: IO[str]) -> None:
     for e in entries:
-        file.write(json.dumps(_columns(e) | {"body": json.loads(e.text), "hashed": e.text}, sort_keys=True) + "\n")
+        file.write(json.dumps(e.columns | {"body": json.loads(e.text), "hashed": e.text}, sort_keys=True) + "\n")
 
 
 def _csv(entries: Sequence[Entry], file: IO[str]) -> None:
-    columns = [*_columns(entries[0]), "version", "reason", "reasons"] if entries else []
+    columns = [*entries[0].columns, "version", "reason", "reasons"] if entries else []
     rows = csv.DictWriter(file, columns)
     rows.writeheader()
     for e in entries:
         facts = {"version": e.body.version, "reason": e.body.reason}
-        rows.writerow(_columns(e) | facts | {"reasons": "; ".join(e.body.reasons)})
-
-
-def _columns(e: Entry) -> dict[str, str | int | None]:
-    return {
-        "seq": e.seq,
-        "recorded_at": stamp(e.recorded_at),
-        "as_of": stamp(e.as_of),
-        "model": e.model,
-        "kind": e.kind,
-        "decision_id": e.decision_id,
-        "prev_hash": e.prev_hash,
-        "hash": e.hash,
-        "key_id": e.key_id,
-        "signature": e.signature,
-    }
+        rows.writerow(e.columns | facts | {"reasons": "; ".join(e.body.reasons)})
 
 
 _WRITERS: dict[str, Callable[[Sequence[Entry], IO[str]], None]] = {".jsonl": _json_lines, ".csv": _csv}

@@ -69,6 +69,7 @@ class Reproduced:
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)  # by name: recorded, rebuilt
     tolerance: float = TOLERANCE
     onnx: str = ""  # the ONNX form in words
+    trained_in: str = ""  # another home, in words, if it was received; then it is judged again, and not trained
     differences: tuple[Difference, ...] = ()  # in what must be the same
     circumstances: tuple[Difference, ...] = ()  # in code, packages and settings; alone they are no failure
 
@@ -83,7 +84,8 @@ class Reproduced:
         if not self.same:
             return f"not the same: {'; '.join(map(str, self.differences)) or 'there were no rows to compare'}"
         how = "to the last bit" if self.exact else f"within {self.tolerance:g}, the most by {self.largest:.3g}"
-        return f"the same: predictions on {self.rows:,} gate rows, {how}, and the registered files"
+        same = f"the same: predictions on {self.rows:,} gate rows, {how}, and the registered files"
+        return f"{same}; it was received, and only {self.trained_in} can train it again" if self.trained_in else same
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ class _Record:
 def reproduce(model: str, version: int, home: Home) -> Reproduced:
     """Make a version again and compare. Raises UsageError when no decision names it, ClusterFailed without its workers.
 
-    Inputs that are gone or changed are differences, not errors: the rest is still compared.
+    A version that was received is not trained again, because its training rows are elsewhere; its judgement is. Inputs that are gone or changed are differences, not errors: the rest is still compared.
     """
     record = _record(sound_name(model), version, home)
     result = Reproduced(
@@ -130,6 +132,7 @@ def reproduce(model: str, version: int, home: Home) -> Reproduced:
         record.role,
         record.entry.seq,
         record.entry.kind,
+        trained_in=origin.place if (origin := record.body.received) else "",
         circumstances=_circumstances(record, home),
     )
     edited = [Difference("ledger", str(p)) for p in home.ledger.verify() if p.seq == record.entry.seq]
@@ -220,6 +223,10 @@ def _rebuilt(record: _Record, home: Home) -> _Rebuilt:
 def _compared(record: _Record, model: Model, then: Home) -> _Rebuilt:
     as_of, done = record.entry.as_of, _Rebuilt(exact=True)
     gate = examples(Model(model.config, then), record.gate, as_of)
+    if record.body.received is not None:  # the rows of its training are elsewhere
+        if (registered := _registered(record, model.home, done)) is not None:
+            _against_the_evaluation(record, model, done, gate, registered)
+        return done
     learned = examples(Model(model.config, then), record.train, as_of, known_by=record.gate.start)
     fitted = fit_recipe(model.config, then.fits, record.recipe, learned)
     _against_the_evaluation(record, model, done, gate, fitted)

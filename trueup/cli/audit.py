@@ -1,7 +1,8 @@
-"""The commands `reproduce` and `dossier`."""
+"""The commands `reproduce`, `dossier` and `audit`."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -10,8 +11,11 @@ import typer
 from trueup.cli import output
 from trueup.cli.completion import models
 from trueup.cli.options import Json, ModelName, at_home
-from trueup.cli.output import record_text
+from trueup.cli.output import audit_text, record_text
+from trueup.config.environments import VARIABLE
 from trueup.config.load import load_model
+from trueup.config.project import project_root
+from trueup.files import write_text
 
 
 def reproduce_(
@@ -54,7 +58,34 @@ def dossier(
     output.emit(as_json, made, lambda: record_text.dossier(made))
 
 
+def audit_(
+    markdown: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Also write the result as Markdown, its title first, for an issue."),
+    ] = None,
+    advisories: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="A service that speaks OSV's API. Default: the one of pip-audit."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Check ledger and files, known holes and the lock, approvals, and whether each model is still retrained.
+
+    Lists all findings with their next steps, and what could not be checked. Exit code 0 without a finding, else 1.
+    """
+    from trueup.audit.nightly import audit, in_markdown
+
+    with at_home(looks=True) as home:
+        done = audit(home, project_root(), advisories)
+    if markdown is not None:
+        write_text(markdown, in_markdown(done, os.environ.get(VARIABLE, "")))
+    output.emit(as_json, done, lambda: audit_text.audited(done))
+    if done.findings:
+        raise typer.Exit(1)
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     app.command(name="reproduce")(reproduce_)
     app.command()(dossier)
+    app.command(name="audit")(audit_)

@@ -57,6 +57,8 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         f"trueup export {_MODEL} --to bundle",
         f"trueup export {_MODEL} 2 --to bundle --zip --expires '30 days'",
     ),
+    "send": (f"trueup send {_MODEL} --to champion.zip", f"trueup send {_MODEL} 2 --to champion.zip"),
+    "receive": ("trueup receive champion.zip", f"trueup receive champion.zip --model {_MODEL} --by Ada"),
     "ingest-predictions": (f"trueup ingest-predictions {_MODEL} spool.jsonl",),
     "export-trust": (
         f"trueup export-trust {_MODEL} --to trust.json",
@@ -73,6 +75,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "restore": ("trueup restore /backups/today",),
     "move": ("trueup move --to /srv/trueup", "trueup move --reopen"),
     "reproduce": (f"trueup reproduce {_MODEL} 2",),
+    "audit": ("trueup audit", "trueup audit --markdown audit.md --json"),
     "replay": (
         f"trueup replay {_MODEL}",
         f"trueup replay {_MODEL} --policy frozen --policy 'every 1 month' --workers 2",
@@ -104,6 +107,8 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "ledger": ("trueup ledger show", "trueup ledger verify"),
     "ledger show": ("trueup ledger show", f"trueup ledger show {_MODEL} --last 5"),
     "ledger verify": ("trueup ledger verify", "trueup ledger verify --bundle bundle.zip --json"),
+    "ledger key": ("trueup ledger key", "trueup ledger key --json"),
+    "ledger receipt": ("trueup ledger receipt champion.zip.receipt.json",),
     "ledger export": ("trueup ledger export decisions.csv", f"trueup ledger export all.jsonl --model {_MODEL}"),
     "quarantine": (f"trueup quarantine list {_MODEL}",),
     "quarantine list": (f"trueup quarantine list {_MODEL}",),

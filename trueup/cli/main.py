@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from trueup.cli import (
+    across,
     audit,
     ci,
     completion,
@@ -309,6 +310,7 @@ govern.register(app)
 upkeep.register(app)
 audit.register(app)
 export.register(app)
+across.register(app)
 new.register(app)
 project.register(app)
 replay.register(app)

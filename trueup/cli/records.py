@@ -10,7 +10,7 @@ import typer
 from trueup.cli import output
 from trueup.cli.completion import models
 from trueup.cli.options import Json, ModelName, at_home
-from trueup.cli.output import record_text
+from trueup.cli.output import across_text, record_text
 from trueup.config.load import load_model, model_names, sound_name
 
 ledger_app = typer.Typer(help="The record of every decision.", no_args_is_help=True)
@@ -67,6 +67,32 @@ def ledger_export(
     with at_home(looks=True) as home:
         count = export(home, file, model)
     typer.echo(f"{count} entries in {file}")
+
+
+@ledger_app.command("key")
+def ledger_key(as_json: Json = False) -> None:
+    """Show the public key that this home signs with, for TRUEUP_SENDERS and TRUEUP_RECEIVERS of another."""
+    with at_home() as home:
+        key = {"key_id": home.signer.key_id, "public": home.signer.public}
+    output.emit(as_json, key, lambda: typer.echo(key["public"]))
+
+
+@ledger_app.command("receipt")
+def ledger_receipt(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A receipt that `trueup receive` wrote.", show_default=False)
+    ],
+    as_json: Json = False,
+) -> None:
+    """Record what another environment decided about a model that this one sent.
+
+    The receipt must be signed with a key in TRUEUP_RECEIVERS.
+    """
+    from trueup.across.receipt import record_receipt
+
+    with at_home() as home:
+        done = record_receipt(home, file)
+    output.emit(as_json, done, lambda: across_text.acknowledged(done))
 
 
 @quarantine_app.command("list")

@@ -22,7 +22,7 @@ from trueup.hints import did_you_mean
 VARIABLE = "TRUEUP_ENV"  # the environment of this process
 FOLDER = "environments"
 # Keys of a config that may differ: who decides, and how much is tried. What is trained and judged is the same everywhere.
-OVERRIDES = ("promote.mode", "promote.approval", "train.trials", "train.search_rows")
+OVERRIDES = ("promote.mode", "promote.approval", "promote.across", "train.trials", "train.search_rows")
 _SECRET = re.compile(r"PASSWORD|TOKEN|SECRET|_KEY$|AUTH_STRING", re.IGNORECASE)
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _OF_ADDRESS = re.compile(r"://[^/\s:@${}]+:[^/\s@${}]+@")  # a password in an address

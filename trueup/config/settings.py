@@ -70,6 +70,14 @@ class Settings(BaseSettings):
     ledger_earlier_keys: str | None = Field(
         None, description="Further trusted public keys, in hex, separated by commas."
     )
+    senders: str | None = Field(
+        None,
+        description="Public keys in hex, separated by commas, of the homes whose models `trueup receive` accepts; see docs/how-to/environments.md.",
+    )
+    receivers: str | None = Field(
+        None,
+        description="Public keys in hex, separated by commas, of the homes whose receipts `trueup ledger receipt` accepts.",
+    )
     ledger_anchor: Path | None = Field(None, description="A further file for the ledger's head, best on another disk.")
     longest_run: Duration = Field(
         timedelta(days=1),

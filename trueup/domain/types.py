@@ -15,6 +15,7 @@ LABEL = "label"
 KNOWN_AT = "known_at"
 
 Reason = Literal["first", "decayed", "stale", "shifted", "grown", "manual", "schedule"]  # the reason of a retrain
+Proposed = Reason | Literal["received"]  # why a model is judged: a retrain, or another environment sent it
 Retrain = Literal["inline", "event", "never"]  # who starts a retrain after a diagnosis
 Burden = Literal["routine", "change"]  # the burden of proof: only newer data, or another change, too
 Starter = Literal["person", "automation", "schedule", "process"]  # what started the work behind a decision

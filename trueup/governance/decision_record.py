@@ -200,6 +200,13 @@ def _made(home: Home, trained: Trained, version: int) -> Made:
     )
 
 
+def _training(trained: Trained, read: Rows) -> Rows:
+    """The rows of the training: those read here, or for a model from elsewhere those that the sender recorded."""
+    if trained.received is None:
+        return read
+    return Rows(start=trained.train.start, end=trained.train.end, rows=trained.rows, digest=trained.data_digest)
+
+
 def _data(
     config: ModelConfig, attempt: Attempt, trained: Trained, evaluation: Evaluation, inputs: Iterable[Input]
 ) -> Data:
@@ -211,7 +218,7 @@ def _data(
         return Rows(start=window.start, end=window.end, rows=count, digest=digest_of(read))
 
     return Data(
-        training=rows(trained.train, trained.rows),
+        training=_training(trained, rows(trained.train, trained.rows)),
         gate=rows(trained.gate, evaluation.rows),
         reference=rows(reference_window(trained.gate.start, config.monitor.decay), evaluation.reference_rows),
         overlap=next((v for v in attempt.verdicts if v.check == "overlap"), None),

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from trueup.config.sections.features import FeaturesConfig
 from trueup.ledger.entries import Entry
 from trueup.ledger.record import Made
 from trueup.model import Model
+
+RECEIPT: Final = "receipt"  # the kind of an entry about what another home decided
 
 
 def judging_entry(model: Model, version: int) -> Entry | None:

@@ -120,6 +120,8 @@ def _put(
     )
     if figures:
         body |= Record(probation=figures)
+    if source.body.received:
+        body |= Record(received=source.body.received)
     identity = f"{model.config.model}:{kind}:epoch {epoch + 1}:version {version}"
     entry = model.home.ledger.append(
         Decision(

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from trueup.domain.events import DECIDED, Payload, event_id
 from trueup.errors import LedgerError
-from trueup.ledger.canonical import canonical
+from trueup.ledger.canonical import canonical, stamp
 from trueup.ledger.record import Challenge, Record, Serving
 
 GENESIS = "0" * 64  # what the first entry names as its predecessor
@@ -109,6 +109,22 @@ class Entry:
     text: str  # the body's canonical JSON, as it was hashed
     key_id: str | None = None  # of the key that signed the hash
     signature: str | None = None
+
+    @property
+    def columns(self) -> dict[str, str | int | None]:
+        """The row of `decisions`, without the body."""
+        return {
+            "seq": self.seq,
+            "recorded_at": stamp(self.recorded_at),
+            "as_of": stamp(self.as_of),
+            "model": self.model,
+            "kind": self.kind,
+            "decision_id": self.decision_id,
+            "prev_hash": self.prev_hash,
+            "hash": self.hash,
+            "key_id": self.key_id,
+            "signature": self.signature,
+        }
 
     @cached_property
     def body(self) -> Record:

@@ -16,6 +16,7 @@ from trueup.domain.judging.probation import ProbationLook
 from trueup.domain.learning.recipe import Recipe
 from trueup.domain.monitoring.diagnosis import Skill
 from trueup.domain.types import Actor, Metric, Verdict, Window
+from trueup.ledger.elsewhere import Elsewhere
 from trueup.ledger.form_record import ExportRecord, FormRecord
 from trueup.ledger.part import Part, Plain, Span
 
@@ -330,6 +331,8 @@ class Record(Part):
     evidence: EvidenceRecord | None = None
     export: ExportRecord | None = None
     recorded: Recorded = {}
+    received: Elsewhere | None = None  # where the model was trained, if another home sent it
+    receipt: Elsewhere | None = None  # what another home decided about the model, which this one sent
     # Decisions by people.
     approval: Approval | None = None
     approver: Approver | None = None

@@ -172,6 +172,16 @@ def _of_secret_store(file: Path) -> bytes:
     return _bytes(text, "TRUEUP_LEDGER_KEY_FILE")
 
 
+def verifier(text: str | None, variable: str) -> Signer | None:
+    """What verifies with the public keys that a variable names; None without any. Raises LedgerError for what is no key."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    if not (keys := _listed(text, variable)):
+        return None
+    believed = {key_id_of(key): Ed25519PublicKey.from_public_bytes(key) for key in keys}
+    return Signer(key_id_of(keys[0]), keys[0].hex(), None, believed)
+
+
 def public_key(text: str, where: str) -> bytes:
     """A public key (32 bytes) from hex or base64. Raises LedgerError, beginning with `where`."""
     return _bytes(text, where)

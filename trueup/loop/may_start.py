@@ -150,7 +150,7 @@ def clear(model: Model, by: str) -> list[Entry]:
 
 def _forgive(model: Model, by: str) -> Entry | None:
     entries = model.home.ledger.entries(model.config.model)
-    count = rejections([_step(e) for e in entries])
+    count = rejections(steps_of(model))
     if not count:
         return None
     counted = max(e.seq for e in entries if e.kind in {"rejected", "failed", "rolled_back"})
@@ -174,8 +174,9 @@ def _forgive(model: Model, by: str) -> Entry | None:
 
 
 def steps_of(model: Model) -> list[Step]:
-    """The relevant ledger entries of a model, in order."""
-    return [_step(entry) for entry in model.home.ledger.entries(model.config.model)]
+    """The relevant ledger entries of a model, in order. What another home sent counts only if it was promoted."""
+    entries = model.home.ledger.entries(model.config.model)
+    return [_step(entry) for entry in entries if entry.body.received is None or entry.body.promotion]
 
 
 def _step(entry: Entry) -> Step:
@@ -183,7 +184,7 @@ def _step(entry: Entry) -> Step:
     return Step(
         kind=entry.kind,
         as_of=entry.as_of,
-        run_id=body.model.run_id if body.model else None,
+        run_id=body.model.run_id if body.model and body.received is None else None,
         judged_until=body.gate.end if body.gate else None,
         attempt=body.attempt,
     )

@@ -16,6 +16,7 @@ from trueup.domain.events import ModelDecayed, ModelDue, ModelStale, interval
 from trueup.domain.monitoring.result import Look
 from trueup.domain.retraining.limits import CLEARED, judged_until, starts
 from trueup.domain.types import EVENT_TIME, ROW_ID, Reason
+from trueup.governance.ledger_queries import RECEIPT
 from trueup.governance.rollouts import CHANGES
 from trueup.handoffs import Checked, Observed
 from trueup.ledger.entries import Entry, Event
@@ -56,7 +57,9 @@ def answered(model: Model, look: Result[Look], first: datetime) -> bool:
 
 
 def _answers(entry: Entry, look: Result[Look], first: datetime) -> bool:
-    if entry.kind in {"failed", CONFIRMED, CLEARED, ERASED, *CHANGES} or entry.body.rule in {"running", "rollout"}:
+    if entry.kind in {"failed", CONFIRMED, CLEARED, ERASED, RECEIPT, *CHANGES}:
+        return False
+    if entry.body.rule in {"running", "rollout"} or entry.body.received is not None:
         return False
     return entry.as_of >= (look.as_of if entry.kind in _FOR_NOW else first)
 

@@ -16,7 +16,7 @@ from typing import Protocol
 from trueup.crash import reach
 from trueup.domain.learning.training_windows import Hold, Plan
 from trueup.domain.monitoring.diagnosis import DATA_BROKEN, DECAYED, SHIFTED, STALE, UNKNOWN
-from trueup.domain.types import Batch, Reason, Retrain, Status, Verdict, Window, overall
+from trueup.domain.types import Batch, Reason, Retrain, Verdict, Window
 from trueup.errors import Busy, NoLabels, NotEnoughData, StaleDecision, WorkError
 from trueup.governance.approval import upkeep
 from trueup.governance.probation import carry_out
@@ -38,6 +38,7 @@ from trueup.handoffs import (
 from trueup.ledger.entries import Event
 from trueup.loop.ahead import predicting_ahead
 from trueup.loop.announce import announce
+from trueup.loop.decide import judge_and_decide
 from trueup.loop.lineage import followed
 from trueup.loop.may_start import (
     RUNNING,
@@ -215,22 +216,7 @@ def _try(do: Steps, model: Model, attempt: Attempt, chosen: Plan) -> Decided:
         if (trained := unfinished(model, attempt)) is None:
             trained = do.train(model, chosen, as_of)
             remember(model, attempt, trained)
-        with model.home.tracking.closing_on_error(trained.run_id):
-            evaluation = do.evaluate(model, trained, as_of)
-            trained = evaluation.stand_in or trained
-            judged = do.register(model, trained)
-            verdicts = do.judge(model, trained, evaluation)
-            completed = replace(
-                attempt, trained=trained, evaluation=evaluation, judged=judged, verdicts=tuple(verdicts)
-            )
-            if overall(verdicts) is Status.PASS and (settings := model.config.export) is not None:
-                exported = do.export(model, trained, evaluation)
-                reach("export.checked")
-                counted = exported.verdicts if settings.required else ()
-                completed = replace(completed, exported=exported, verdicts=(*completed.verdicts, *counted))
-            if overall(completed.verdicts) is Status.PASS and model.config.promote.refit:
-                completed = replace(completed, refitted=do.refit(model, trained, as_of))
-            return do.promote(model, completed)
+        return judge_and_decide(do, model, attempt, trained)
     except NotEnoughData as few:
         return do.promote(model, replace(attempt, hold=str(few)))
     except StaleDecision:
@@ -241,10 +227,15 @@ def _try(do: Steps, model: Model, attempt: Attempt, chosen: Plan) -> Decided:
         raise
 
 
+def up_to_date(do: Steps, model: Model, as_of: datetime) -> list[Checked]:
+    """Ingest and validate all batches up to `as_of`."""
+    return _validated(do, model, do.ingest(model, as_of), as_of)
+
+
 def retrain(do: Steps, model: Model, as_of: datetime, reason: Reason) -> Decided:
     """Bring the data up to `as_of`, then challenge the champion."""
     do = followed(do, model)
-    _validated(do, model, do.ingest(model, as_of), as_of)
+    up_to_date(do, model, as_of)
     decided = challenge(do, model, as_of, reason)
     publish_after_turn(model)
     return decided
@@ -253,7 +244,7 @@ def retrain(do: Steps, model: Model, as_of: datetime, reason: Reason) -> Decided
 def score_newest(do: Steps, model: Model, as_of: datetime) -> Scored:
     """Bring the data up to `as_of`, and score the newest batch."""
     do = followed(do, model)
-    checked = _validated(do, model, do.ingest(model, as_of), as_of)
+    checked = up_to_date(do, model, as_of)
     _drained(model)
     return do.score(model, checked[-1], as_of)
 

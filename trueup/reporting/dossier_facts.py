@@ -10,6 +10,7 @@ from pydantic import Field
 
 from trueup.domain.learning.recipe import Recipe
 from trueup.domain.types import Actor, Metric, Window
+from trueup.ledger.elsewhere import Elsewhere
 from trueup.ledger.part import Part, Plain, Span
 from trueup.ledger.record import (
     Approver,
@@ -164,6 +165,7 @@ class Lineage(Part):
     config_digest: str
     policy_digest: str
     config_is_the_same: bool
+    received: Elsewhere | None = None  # where it was trained, if not here
     code: dict[str, str | int]
 
 

@@ -51,7 +51,11 @@ def _data(facts: Facts) -> str:
     judged_on = f"{facts.evaluation.rows:,} rows from {day(gate.start)} to {day(gate.end)}"
     span = f"{day(fit.trained_from)} to {day(fit.trained_until)}"
     if not fit.refitted:
-        return f"Fitted on {fit.rows:,} labelled rows from {span}; judged on {judged_on}."
+        of = facts.lineage.received
+        origin = (
+            f" It was trained in {of.place}, as version {of.version} (ledger entry {of.entry} there)." if of else ""
+        )
+        return f"Fitted on {fit.rows:,} labelled rows from {span}; judged on {judged_on}.{origin}"
     return (
         f"Judged was version {fit.judged_version}, fitted until {day(fit.judged.trained_until)}, on {judged_on}. This "
         f"version is the same recipe fitted again, gate window included, on {fit.rows:,} labelled rows from {span}; it was "

@@ -33,7 +33,7 @@ def ablation(
     worth its place), and whether that is shown.
     """
     settings = model.config.evaluate.ablation
-    if settings is None:
+    if settings is None or trained.received is not None:  # the rows of its training are elsewhere
         return []
     before = examples(model, trained.train, as_of, known_by=trained.gate.start).newest(settings.rows)
     e = model.config.evaluate

@@ -12,7 +12,7 @@ from trueup.domain.data.digest import config_digest
 from trueup.domain.judging import gates
 from trueup.domain.judging.evidence import Evidence
 from trueup.domain.judging.gates import CHALLENGER, CHAMPION, NO_CHAMPION, Case
-from trueup.domain.types import EVENT_TIME, LABEL, Reason, Status, Verdict, overall
+from trueup.domain.types import EVENT_TIME, LABEL, Proposed, Reason, Status, Verdict, overall
 from trueup.errors import StaleDecision
 from trueup.governance.alias import align
 from trueup.governance.approval import PENDING, decided, final, settle, terms
@@ -20,7 +20,8 @@ from trueup.governance.decision_record import circumstances, epochs, evidence, p
 from trueup.governance.recorded_inputs import keep
 from trueup.governance.rollouts import ROLLOUT, first_state, rules_for
 from trueup.handoffs import Attempt, Candidate, Decided, Evaluation, Outcome, Trained, prediction_of
-from trueup.ledger.entries import Decision, Promotion, of_decision
+from trueup.ledger.elsewhere import Elsewhere
+from trueup.ledger.entries import Decision, Entry, Promotion, of_decision
 from trueup.ledger.record import Record
 from trueup.model import Champion, Model
 from trueup.reporting.jobs import show_retrain
@@ -83,7 +84,7 @@ def promote(model: Model, attempt: Attempt) -> Decided:
                 f"{model.config.model}: the champion changed while this was decided; nothing was proposed; "
                 f"judge again: trueup retrain {model.config.model}"
             )
-    identity = _decision_id(model, attempt.reason, attempt.as_of, outcome)
+    identity = _decision_id(model, attempt.reason, attempt.as_of, outcome, attempt.received)
     proposed = served or attempt.judged
     version = proposed.version if proposed else None
     body = circumstances(model) | Record(
@@ -95,6 +96,8 @@ def promote(model: Model, attempt: Attempt) -> Decided:
         epoch=epochs(epoch, promoted=outcome == "promoted"),
     )
     body |= evidence(model, attempt, served)
+    if attempt.received:
+        body |= Record(received=attempt.received)
     if attempt.trained:
         body |= Record(recorded=keep(model))
     if outcome == PENDING and attempt.judged:
@@ -143,8 +146,23 @@ def recorded_decision(model: Model, reason: Reason, as_of: datetime) -> Decided 
     return decided(final(model.home, entry))
 
 
-def _decision_id(model: Model, reason: Reason, as_of: datetime, outcome: str = "") -> str:
-    identity = plain = f"{model.config.model}:{reason}:{batch_key(model, as_of)}"
+def received_decision(model: Model, received: Elsewhere) -> Entry | None:
+    """The entry of the decision on a bundle that was received, resolved as by `recorded_decision`; a hold does not count."""
+    entry = model.home.ledger.find(_subject(model, "received", datetime.max, received))
+    found = None if entry is None else final(model.home, entry)
+    return None if found is None or found.kind == "held" else found
+
+
+def _subject(model: Model, reason: Proposed, as_of: datetime, received: Elsewhere | None) -> str:
+    """What a decision is about: a retrain on the newest batch, or a bundle."""
+    about = batch_key(model, as_of) if received is None else received.bundle
+    return f"{model.config.model}:{reason}:{about}"
+
+
+def _decision_id(
+    model: Model, reason: Proposed, as_of: datetime, outcome: str = "", received: Elsewhere | None = None
+) -> str:
+    identity = plain = _subject(model, reason, as_of, received)
     if outcome == "held":
         return f"{plain}:held:{as_of.isoformat()}"
     tries = 1

@@ -19,6 +19,7 @@ def register(model: Model, trained: Trained, role: Role = "judged") -> Candidate
         "trueup.config_digest": config_digest(model.config),
         "trueup.manifest_digest": trained.manifest_digest,
         "trueup.seed": str(trained.recipe.seed),
+        **({"trueup.received_from": trained.received.key_id} if trained.received else {}),
         **({"trueup.onnx_sha256": trained.form.sha256} if trained.form and trained.form.sha256 else {}),
         **{f"trueup.{k}": v for k, v in code_facts(model.home.configs).items()},
     }

@@ -46,9 +46,9 @@ class Material:
 
 def plan(model: Model, as_of: datetime) -> Plan | Hold:
     """Choose training and gate window from the labels known at `as_of`, or the reason to hold. Raises NoLabels."""
-    span = _matured_span(model, as_of)
+    span = matured_span(model, as_of)
     if span is None:
-        return _without_labels(model, as_of)
+        return without_labels(model, as_of)
     current = model.champion()
     until = current.trained_until if current else None
     delay = model.config.ingest.label.known_after or timedelta(0)
@@ -83,7 +83,7 @@ def train(model: Model, chosen: Plan, as_of: datetime) -> Trained:
         )
     return replace(
         trained,
-        inputs=_inputs(model, chosen, as_of),
+        inputs=inputs_of(model, min(chosen.train.start, _reference_start(model, chosen.gate)), chosen.gate, as_of),
         search=Search(result.trials, result.stopped_by, seconds),
     )
 
@@ -190,16 +190,23 @@ def _batches_in(model: Model, window: Window, as_of: datetime) -> list[Batch]:
     return [b for b in model.usable_batches(as_of) if b.window.overlaps(window)]
 
 
-def _inputs(model: Model, chosen: Plan, as_of: datetime) -> tuple[Input, ...]:
-    """Every revision that training and judging read, and a digest of its rows in quarantine."""
-    first = min(chosen.train.start, reference_window(chosen.gate.start, model.config.monitor.decay).start)
-    read = read_for(model, Window(first, chosen.gate.end), as_of)
+def inputs_of(model: Model, first: datetime | None, gate: Window, as_of: datetime) -> tuple[Input, ...]:
+    """Every revision that training and judging read, and a digest of its rows in quarantine.
+
+    `first` is where reading began; without a training, None, it began with the reference of the gate window.
+    """
+    start = first if first is not None else _reference_start(model, gate)
+    read = read_for(model, Window(start, gate.end), as_of)
     quarantined = model.home.store.quarantined_ids_each([b.rows for b in read])
     return tuple(
         named
         for b, ids in zip(read, quarantined, strict=True)
         for named in (_named(b.rows, digest_of(ids.tolist())), _named(b.labels))
     )
+
+
+def _reference_start(model: Model, gate: Window) -> datetime:
+    return reference_window(gate.start, model.config.monitor.decay).start
 
 
 def _named(ref: BatchRef, quarantined: str | None = None) -> Input:
@@ -246,7 +253,7 @@ def _scoring(model: Model, searched: Searched) -> Iterator[tuple[Score, Together
         yield runner
 
 
-def _matured_span(model: Model, as_of: datetime) -> Window | None:
+def matured_span(model: Model, as_of: datetime) -> Window | None:
     """From the first usable row to just after the newest row with a label that counts."""
     used = model.usable_batches(as_of)
     if not used:
@@ -261,7 +268,7 @@ def _matured_span(model: Model, as_of: datetime) -> Window | None:
     return None
 
 
-def _without_labels(model: Model, as_of: datetime) -> Hold:
+def without_labels(model: Model, as_of: datetime) -> Hold:
     """Explain why no label counts yet. Raises NoLabels if they are overdue.
 
     They are once a batch ended longer ago than `known_after`, or, with an empty `known_at` column, longer ago than

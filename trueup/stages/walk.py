@@ -35,6 +35,7 @@ from trueup.stages.features import Examples, examples, own_rows, reference_examp
 from trueup.stages.train import fit_recipe, stand_in
 
 ROLES = (CHALLENGER, CHAMPION, PRIOR, SIMPLE)
+_ORIGIN = "origin"  # the key of the home that trained it; absent for a model of this home
 _NOT_OF_THE_MODEL = {"min_history", "min_rows", "max_seconds"}  # settings of `train`
 
 
@@ -135,6 +136,8 @@ def burden(then: Mapping[str, str], now: Mapping[str, str]) -> tuple[Burden, lis
     ('change', ['family'])
     """
     changed = [name for name, value in now.items() if name in then and then[name] != value]
+    if then and then.get(_ORIGIN) != now.get(_ORIGIN):  # other data, even if all else is the same
+        changed.append(_ORIGIN)
     return ("change" if changed else "routine"), changed
 
 
@@ -196,14 +199,18 @@ def weigh(
     losses = {role: row_losses(model.config.task, y, predictions[role], classes) for role in roles}
     walked = list(steps(model, trained, compared, as_of))
     earlier = attempts(model, compared)
-    evidence, missing = with_record(model, gathered(model.config, walked, gate, losses), earlier)
+    # Older rows judged recipes that were fitted here. They say nothing about a model from elsewhere, nor its rows about them.
+    own = [] if trained.received else [e for e in earlier if e.body.received is None]
+    evidence, missing = with_record(model, gathered(model.config, walked, gate, losses), own)
     evidence = evidence.fading(model.config.promote.recency, trained.gate.end - trained.gate.start)
     case = Case(
         model.config.task, y, gate.event_time.to_numpy(), predictions, {}, {}, model.config.evaluate, classes=classes,
         seed=model.config.train.seed, walked=evidence,
     )  # fmt: skip
     # A policy without gates promotes every sound challenger, so none is replaced.
-    role = contender(case) if model.config.promote.gates or compared is None else CHALLENGER
+    # A model from elsewhere is judged as it is.
+    replaceable = (model.config.promote.gates or compared is None) and not trained.received
+    role = contender(case) if replaceable else CHALLENGER
     substitute = None
     if role != CHALLENGER:
         columns = declared(model.config, before.schema).names
@@ -211,6 +218,7 @@ def weigh(
         evidence = evidence.standing_in(role, CHALLENGER)
         model.home.store.drop_evaluation(trained.baseline_path)  # of the replaced challenger
     now = method(model, (substitute or trained).recipe)
+    now |= {_ORIGIN: trained.received.key_id} if trained.received else {}
     required, changed = burden(compared.method if compared else {}, now)
     weighed = Weighed(
         path=model.home.store.put_evaluation(evidence_name(trained.run_id), evidence.to_frame()),

@@ -1,13 +1,12 @@
 """The audit of what is locked: a known hole fails it, and what could not be asked is said."""
 
-import json
 from datetime import date
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 
 import pytest
 
-from tools.audit import ask, main, outcome, read
+from tests.advisories import NOBODY, serving
+from tools.audit import main, outcome
+from trueup.adapters.pip_audit import ask, read
 
 TODAY = date(2026, 11, 1)
 HOLE = {"package": "jinja2", "id": "GHSA-aaaa", "until": date(2026, 12, 1), "reason": "no templates of others"}
@@ -63,39 +62,13 @@ def test_what_was_not_looked_at_is_said_and_fails_nothing(found, said):
     assert said in text
 
 
-@pytest.fixture
-def service():
-    """An advisory service that knows of a hole in one package."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            known = asked["package"]["name"] == "jinja2"
-            ranges = [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "3.1.6"}]}]
-            affected = [{"package": {"name": "jinja2", "ecosystem": "PyPI"}, "ranges": ranges, "versions": ["3.1.5"]}]
-            hole = {"id": "GHSA-zzzz", "published": "2026-01-01T00:00:00Z", "summary": "a hole", "affected": affected}
-            body = json.dumps({"vulns": [hole]} if known else {}).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/v1/query"
-    server.shutdown()
-    server.server_close()
-
-
 @pytest.mark.slow
-def test_pip_audit_finds_a_hole_that_a_service_knows_of(service, tmp_path, capsys):
+def test_pip_audit_finds_a_hole_that_a_service_knows_of(tmp_path, capsys):
     lock, project = tmp_path / "requirements.lock", tmp_path / "pyproject.toml"
     lock.write_text("jinja2==3.1.5\nrich==14.0.0\n")
     project.write_text("")
-    assert main(["--lock", str(lock), "--project", str(project), "--osv-url", service]) == 1
+    with serving("jinja2", "3.1.5", fixed_in="3.1.6") as service:
+        assert main(["--lock", str(lock), "--project", str(project), "--osv-url", service]) == 1
     said = capsys.readouterr().out
     assert "jinja2 3.1.5: GHSA-zzzz, fixed in 3.1.6" in said
     assert "2 of 2 packages audited, 1 known holes" in said
@@ -105,6 +78,6 @@ def test_pip_audit_finds_a_hole_that_a_service_knows_of(service, tmp_path, capsy
 def test_a_service_that_cannot_be_reached_is_said(tmp_path):
     lock = tmp_path / "requirements.lock"
     lock.write_text("rich==14.0.0\n")
-    said = ask(lock, "http://127.0.0.1:1/v1/query")
+    said = ask(lock, NOBODY)
     assert isinstance(said, str)
     assert "cannot be reached" in said

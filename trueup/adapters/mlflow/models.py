@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version as installed
@@ -82,29 +82,45 @@ class Registry:
         `metadata` are plain values for the MLmodel file, `files` further files by name; the digest covers them, too.
         Raises UntrustedModel for a pipeline that could not be loaded again.
         """
-        from mlflow.entities import LoggedModelOutput
-
-        client = self._tracking.client
         with tempfile.TemporaryDirectory(prefix="trueup-log-") as private, self._tracking.answering():
             folder = Path(private)
             model_files.dump(model, folder)
             for name, content in (files or {}).items():
                 (folder / name).write_bytes(content)
-            experiment = client.get_run(run_id).info.experiment_id
-            logged = client.create_logged_model(experiment, "model", run_id, model_type=task.value)
-            reach("upload.begun")
-            try:
-                _describe(folder, logged, model, _signature(model, schema, task), task, metadata or {})
-                digest = model_files.manifest(folder).digest
-                client.log_model_artifacts(logged.model_id, private)
-                reach("upload.files")
-                client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, 0)])
-            except Exception:
-                client.finalize_logged_model(logged.model_id, "FAILED")
-                raise
-            client.finalize_logged_model(logged.model_id, "READY")
-            reach("model.logged")
-            return ModelRef(logged.model_id, run_id, logged.artifact_location, digest)
+            signature = _signature(model, schema, task)
+            return self._upload(
+                folder, task, run_id, lambda logged: _describe(folder, logged, model, signature, task, metadata or {})
+            )
+
+    def adopt(self, folder: Path, expected_digest: str, task: Task, run_id: str) -> ModelRef:
+        """Write the files of a model that was logged elsewhere beside a run, as they are, so that their digest stays.
+
+        Raises UntrustedModel if they do not match the digest.
+        """
+        model_files.check(folder, expected_digest)
+        with self._tracking.answering():
+            return self._upload(folder, task, run_id, lambda _: None)
+
+    def _upload(self, folder: Path, task: Task, run_id: str, describe: Callable[[LoggedModel], None]) -> ModelRef:
+        """Write a folder's files beside a run, once `describe` has added those that name the logged model."""
+        from mlflow.entities import LoggedModelOutput
+
+        client = self._tracking.client
+        experiment = client.get_run(run_id).info.experiment_id
+        logged = client.create_logged_model(experiment, "model", run_id, model_type=task.value)
+        reach("upload.begun")
+        try:
+            describe(logged)
+            digest = model_files.manifest(folder).digest
+            client.log_model_artifacts(logged.model_id, str(folder))
+            reach("upload.files")
+            client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, 0)])
+        except Exception:
+            client.finalize_logged_model(logged.model_id, "FAILED")
+            raise
+        client.finalize_logged_model(logged.model_id, "READY")
+        reach("model.logged")
+        return ModelRef(logged.model_id, run_id, logged.artifact_location, digest)
 
     def register(self, name: str, uri: str, tags: Mapping[str, str] | None = None) -> int:
         """Create a version of a logged model; an existing version of that name is kept.

@@ -186,6 +186,13 @@ class Computed(Shelf):
         parquet.write(parquet.to_table(frame), self.at(path))
         return path
 
+    def adopt_evaluation(self, name: str, content: bytes) -> str:
+        """Store a file of `put_evaluation` from another home, as it is. Returns the path, relative to the home."""
+        path = self.evaluation_path(name)
+        with self.files.writing(path) as stream:
+            stream.write(content)
+        return path
+
     def drop_evaluation(self, path: str) -> None:
         """Remove the file of `put_evaluation`; no decision may depend on it."""
         self.files.delete(folder_name(path))

@@ -87,4 +87,6 @@ def _minute(moment: datetime) -> str:
 def decision_line(entry: DecisionSummary) -> str:
     """A decision as a line, without its reasons."""
     which = f" version {entry.version}" if entry.version else ""
-    return f"#{entry.sequence} {entry.as_of:%Y-%m-%d} {entry.model}: {word(entry.outcome)}{which} ({entry.reason})"
+    return f"#{entry.sequence} {entry.as_of:%Y-%m-%d} {entry.model}: {word(entry.outcome)}{which}" + (
+        f" ({entry.reason})" if entry.reason else ""
+    )

@@ -158,6 +158,10 @@ class PromoteConfig(Section):
     mode: Literal["auto", "approval"] = Field(
         "auto", description="With `approval` a challenger that passed waits for `trueup approve` or `trueup reject`."
     )
+    across: Literal["code", "bundle"] = Field(
+        "code",
+        description="How a model comes into an environment. `code`: it is trained there. `bundle`: `trueup receive` also accepts one that another environment trained and signed; see docs/how-to/environments.md.",
+    )
     approval: ApprovalConfig = ApprovalConfig()
     probation: ProbationConfig = ProbationConfig()
     rollout: RolloutConfig | None = Field(

@@ -34,6 +34,10 @@ class RetrainConfig(Section):
         ge=1,
         description="Also retrain once this many labels have become known that neither trained nor judged a model.",
     )
+    overdue_after: CalendarSpan | None = Field(
+        None,
+        description="`trueup audit` reports the model if none was trained or received for this long, by the wall clock. Default: twice `every` or `monitor.stale_after`, whichever is shorter; without these, it says that it could not check.",
+    )
     cooldown: Duration = Field(timedelta(days=1), description="No retrain starts for this long after the last one.")
     budget: BudgetConfig = BudgetConfig()
     max_rejections: int = Field(

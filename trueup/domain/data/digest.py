@@ -25,6 +25,7 @@ def digest_of(value: Any) -> str:
 _NOT_DECIDING = {"retention", "replay", "governance", "about", "serve", "tags", "ci"}
 
 
+_ALARMS = {"overdue_after"}  # keys of `retrain` that only call a person
 _LATER = ("trials_at_once", "dask_workers")  # keys of `train` that earlier versions of Trueup did not have
 
 
@@ -42,8 +43,11 @@ def config_text(config: ModelConfig) -> bytes:
     """The text behind `config_digest`: JSON from which the config can be read again."""
     # Without an export the text is that of a version of Trueup that has none, so that its decisions are found again.
     # Units are words for people. The rules of a data contract are among the expectations, wherever they were written.
-    left_out: dict[str, Any] = {"export": True if config.export is None else {"units"}, "promote": {"rollout"}}
-    left_out |= {"train": unused(config.train), "ingest": {"contract"}}
+    left_out: dict[str, Any] = {
+        "export": True if config.export is None else {"units"},
+        "promote": {"rollout", "across"},
+    }
+    left_out |= {"train": unused(config.train), "ingest": {"contract"}, "retrain": _ALARMS}
     return _canonical(
         config.model_dump(mode="json", by_alias=True, exclude=dict.fromkeys(_NOT_DECIDING, True) | left_out)
     )
@@ -51,7 +55,9 @@ def config_text(config: ModelConfig) -> bytes:
 
 def policy_digest(config: ModelConfig) -> str:
     """Digest of the rules for monitoring, retraining and replacing a champion."""
-    none: dict[str, Any] = {"promote": {"rollout"}} if config.promote.rollout is None else {}
+    later = (("rollout", None), ("across", "code"))  # keys that earlier versions did not have, at their defaults
+    unset = {name for name, default in later if getattr(config.promote, name) == default}
+    none: dict[str, Any] = {"retrain": _ALARMS, **({"promote": unset} if unset else {})}
     sections = {"promote", "retrain", "monitor"}
     return digest_of(config.model_dump(mode="json", by_alias=True, include=sections, exclude=none))
 

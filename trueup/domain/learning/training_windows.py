@@ -107,6 +107,31 @@ def plan_training(
     return Plan(before(gate_start), Window(gate_start, matured.end), walked)
 
 
+def gate_of_received(matured: Window, seen_until: datetime, promote: PromoteConfig, block: timedelta) -> Window | Hold:
+    """Choose the rows that judge a model that was trained elsewhere: the newest `promote.gate_window`.
+
+    None is from before `seen_until`, the end of what it or the champion was trained on. As in `plan_training`, a window of
+    fewer than MIN_BLOCKS of `block` proves nothing, and `promote.gates: []` needs no proof.
+
+    >>> month = Window(datetime(2013, 1, 1), datetime(2013, 2, 1))
+    >>> print(gate_of_received(month, datetime(2013, 1, 25), PromoteConfig(), _DAY / 4))
+    [2013-01-25, 2013-02-01)
+    """
+    newest = (matured.end - promote.gate_window).replace(hour=0, minute=0, second=0, microsecond=0)
+    start = max(newest, seen_until, matured.start)
+    if start >= matured.end:
+        return Hold(
+            f"no row with a matured label is newer than {seen_until:%Y-%m-%d %H:%M}, the end of what the model or the "
+            "champion was trained on; receive it again when there are some"
+        )
+    if promote.gates and (blocks := _blocks(Window(start, matured.end), block)) < MIN_BLOCKS:
+        return Hold(
+            f"not enough rows that neither the model nor the champion was trained on: they are in {blocks} of "
+            f"evaluate.block ({write_duration(block)}), {MIN_BLOCKS} are needed; receive it again when there are more"
+        )
+    return Window(start, matured.end)
+
+
 def reference_window(gate_start: datetime, decay: DecayConfig) -> Window:
     """The training rows of the cheap reference, the prior and the simple model of a gate window."""
     return Window(gate_start - decay.reference_window, gate_start)
