@@ -137,6 +137,15 @@ def test_an_address_that_cannot_be_one_is_refused(trueup, monkeypatch):
     assert "TRUEUP_LINEAGE_URL: marquez is no address for lineage; write http://host:port or file:///path" in done.err
 
 
+def test_an_address_for_other_programs_that_cannot_be_used_ends_no_run(trueup, tmp_path, monkeypatch, caplog):
+    (tmp_path / "file").write_text("")
+    for wrong in ("marquez", f"file://{tmp_path}/file/events.jsonl"):
+        monkeypatch.setenv("OPENLINEAGE_URL", wrong)
+        done = trueup("score", "toy", "--as-of", "2024-01-08")
+        assert done.code == 0, done.err
+        assert f"{wrong} is to get lineage, and gets none" in caplog.text
+
+
 class Slow:
     """A transport that needs a while, and fails while it is told to."""
 

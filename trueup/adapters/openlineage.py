@@ -41,17 +41,19 @@ class Transport(Protocol):
 
 
 def open_lineage(address: str | None) -> Lineage | None:
-    """Lineage to an address; None without one, or (said in the log) if the package is missing."""
+    """Lineage to an address; None without one, or (said in the log) if the package is missing or the address is wrong."""
     if address is None:
         return None
     try:
         transport = _transport(address)
     except ImportError as error:
-        log.warning(
-            "%s is to get lineage, and gets none: %s; next: pip install 'trueup[lineage]'", masked(address), error
-        )
-        return None
-    return Lineage(transport, masked(address), os.environ.get(NAMESPACE) or "trueup")
+        why = f"{error}; next: pip install 'trueup[lineage]'"
+    except (ValueError, KeyError, RuntimeError, OSError) as error:
+        why = f"{_first_line(error)}; correct TRUEUP_LINEAGE_URL or OPENLINEAGE_URL"
+    else:
+        return Lineage(transport, masked(address), os.environ.get(NAMESPACE) or "trueup")
+    log.warning("%s is to get lineage, and gets none: %s", masked(address), why)
+    return None
 
 
 def _transport(address: str) -> Transport:
