@@ -72,3 +72,6 @@ def test_pods_of_serve_need_a_model_and_a_place_for_its_log(project):
     overlay.write_text(before)
     config.write_text("model: late\nserve: {durability: home}\n")
     assert unfinished(made, "prod") == []
+    config.write_text("model: late\nserve: {durability: home}\npromote: {rollout: {}}\n")
+    (mistake,) = unfinished(made, "prod")
+    assert "a rollout would never advance; remove `promote.rollout` of late" in mistake

@@ -1,6 +1,8 @@
 """Tokens: who may ask, and how that changes while a server runs."""
 
 import json
+import os
+import shutil
 import stat
 from datetime import UTC, datetime, timedelta
 
@@ -8,6 +10,7 @@ import pytest
 
 from trueup.errors import UsageError, WorkError
 from trueup.serving import tokens
+from trueup.serving.settings import read_settings
 from trueup.serving.tokens import Denied, Tokens
 
 
@@ -140,3 +143,30 @@ def test_the_command_line_adds_lists_and_revokes(command_line, tmp_path):
     assert trueup("token", "list").out.startswith("no tokens")
     wrong = trueup("token", "add", "shop", "--expires", "soon")
     assert (wrong.code, "--expires" in wrong.err) == (2, True)
+
+
+def test_tokens_of_a_secret_store_are_followed_when_it_points_to_others(trueup, tmp_path, monkeypatch):
+    """As Kubernetes mounts a Secret: a link to a link to a folder, of which the second one changes."""
+    made = tmp_path / "made.json"
+    monkeypatch.setenv("TRUEUP_TOKENS_FILE", str(made))
+    first = trueup("token", "add", "shop").out.split()[0]
+    folder = tmp_path / "mounted"
+    (folder / "..1").mkdir(parents=True)
+    (folder / "..1" / "tokens.json").write_bytes(made.read_bytes())
+    (folder / "..data").symlink_to("..1")
+    (folder / "tokens.json").symlink_to("..data/tokens.json")
+    second = trueup("token", "add", "other").out.split()[0]
+    monkeypatch.setenv("TRUEUP_TOKENS_FILE", str(folder / "tokens.json"))
+    settings = read_settings(["toy", "--host", "0.0.0.0"], os.environ)
+    clock = Clock()
+    known = Tokens(settings.tokens, required=not settings.loopback, clock=clock)
+    assert known.grant(bearer(first)).name == "shop"
+    with pytest.raises(Denied):
+        known.grant(bearer(second))
+    (folder / "..2").mkdir()
+    (folder / "..2" / "tokens.json").write_bytes(made.read_bytes())
+    (folder / "..new").symlink_to("..2")
+    (folder / "..new").rename(folder / "..data")
+    shutil.rmtree(folder / "..1")
+    clock.now += 2
+    assert known.grant(bearer(second)).name == "other"

@@ -43,7 +43,12 @@ def _placeholders(project: Path, file: Path) -> Iterator[str]:
 
 def _serving(project: Path, overlay: Path) -> Iterator[str]:
     """Whether `trueup serve` finds a model, and keeps its log of predictions."""
-    served = dict(_served(project / CONFIGS))
+    served, rolled_out = dict[str, str](), list[str]()
+    for name, content in _served(project / CONFIGS):
+        served[name] = str(content["serve"].get("durability", ServeConfig().durability))
+        promote = content.get("promote")
+        if isinstance(promote, dict) and promote.get("rollout") is not None:
+            rolled_out.append(name)
     if not served:
         yield (
             f"{overlay}: no config has the section `serve`, so the pods of trueup-serve would end; add `serve: "
@@ -57,16 +62,19 @@ def _serving(project: Path, overlay: Path) -> Iterator[str]:
             f"{overlay}: pods lose what they log with `serve.durability` of {', '.join(lost)}; set it to home, or add "
             "../../components/serving-log to `components`"
         )
+    if rolled_out:
+        yield (
+            f"{overlay}: pods do not share what they count, so a rollout would never advance; remove `promote.rollout` of "
+            f"{', '.join(rolled_out)}"
+        )
 
 
-def _served(configs: Path) -> Iterator[tuple[str, str]]:
-    """The models with the section `serve`, with their durability. What is no YAML is left to the check of the configs."""
-    default = ServeConfig().durability
+def _served(configs: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The configs with the section `serve`, by name. What is no YAML is left to the check of the configs."""
     for file in sorted(configs.glob("*.yaml")):
         try:
             content: Any = yaml_text.read(file.read_text(encoding="utf-8"))
         except (YAMLError, UnicodeDecodeError):
             continue
-        section = content.get("serve") if isinstance(content, dict) else None
-        if isinstance(section, dict):
-            yield file.stem, str(section.get("durability", default))
+        if isinstance(content, dict) and isinstance(content.get("serve"), dict):
+            yield file.stem, content

@@ -108,7 +108,8 @@ def read_settings(words: Sequence[str] | None, environment: Mapping[str, str]) -
 def tokens_file(home: Path) -> Path:
     """The file with the tokens: TRUEUP_TOKENS_FILE, as a secret store mounts it, or that of the home."""
     given = os.environ.get("TRUEUP_TOKENS_FILE")
-    return Path(given).expanduser().resolve() if given else home / FOLDER / TOKENS_FILE
+    # Not resolved: Kubernetes changes a mounted Secret by pointing a link to another folder.
+    return Path(given).expanduser().absolute() if given else home / FOLDER / TOKENS_FILE
 
 
 def published_models(home: Path) -> tuple[str, ...]:
