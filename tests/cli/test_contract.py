@@ -158,7 +158,12 @@ def test_a_contract_that_the_config_names_is_compared_by_check_and_by_validation
     run = home("run", "toy", "--as-of", "2024-01-15", "--retrain", "never")
     assert run.code == 1
     assert "expect_column_values_to_be_between(x, max_value=1) fails for" in " ".join(run.out.split())
-    properties[3]["logicalType"] = "string"
+    wrong = {"type": "expect_column_values_to_be_betwen", "kwargs": {"column": "z"}}
+    properties[3]["quality"] = [{"type": "custom", "engine": "great-expectations", "implementation": wrong}]
+    file.write_text(yaml.safe_dump(contract))
+    said = " ".join(home("check", "toy").out.split())
+    assert "ingest.contract: toy.odcs.yaml: Great Expectations has no expect_column_values_to_be_betwen" in said
+    properties[3] |= {"logicalType": "string", "quality": []}
     file.write_text(yaml.safe_dump(contract))
     done = home("check", "toy")
     assert done.code == 2

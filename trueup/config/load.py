@@ -17,7 +17,7 @@ from ruamel.yaml.constructor import SafeConstructor
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from trueup.config.content import Location
+from trueup.config.content import Location, items, written
 from trueup.config.contract.applied import with_contract
 from trueup.config.environments import overridden
 from trueup.config.plugins import ROOT, Plugin
@@ -69,6 +69,7 @@ class Written:
     root: Path | None = None  # the folder of the configs, where the user's own classes are
     name: str | None = None  # the file's, if there is one
     contract: tuple[Mistake, ...] = ()  # those of the data contract that it names
+    own: int | None = None  # number of expectations that are not from a data contract, if some are
 
     def config(self) -> ModelConfig:
         """The parsed config. Raises ValidationError."""
@@ -87,11 +88,20 @@ class Written:
 
     def messages(self, mistakes: Iterable[Mistake]) -> list[str]:
         """Each mistake once, with its line, in the order of the lines."""
-        placed = sorted((_placed(self.node, mistake) for mistake in mistakes), key=lambda p: (p[0], str(p[1])))
+        placed = sorted((_placed(self.node, self._at_contract(m)) for m in mistakes), key=lambda p: (p[0], str(p[1])))
         lines = (
             f"line {line}, {mistake}" if mistake.at else f"line {line}: {mistake.what}" for line, mistake in placed
         )
         return list(dict.fromkeys(lines))
+
+    def _at_contract(self, mistake: Mistake) -> Mistake:
+        """A mistake of an expectation that comes from the data contract, at the place that names the contract."""
+        at = mistake.at
+        if self.own is None or at[:2] != ("validate", "expectations") or len(at) < 3:
+            return mistake
+        if not isinstance(at[2], int) or at[2] < self.own:
+            return mistake
+        return Mistake(("ingest", "contract"), f"{written(self.content, 'ingest', 'contract')}: {mistake.what}")
 
     def refusal(self, mistakes: Iterable[Mistake]) -> ConfigError:
         return ConfigError(self.where, self.messages(mistakes))
@@ -117,10 +127,11 @@ def read(configs: Path, name: str) -> Written:
     return _contracted(replace(written, content=changed, where=where), configs)
 
 
-def _contracted(written: Written, configs: Path) -> Written:
+def _contracted(config: Written, configs: Path) -> Written:
     """A config with the rules of the data contract that it names."""
-    content, mistakes = with_contract(written.content, configs)
-    return replace(written, content=content, contract=mistakes)
+    content, mistakes = with_contract(config.content, configs)
+    own = None if content is config.content else len(list(items(config.content, "validate", "expectations")))
+    return replace(config, content=content, contract=mistakes, own=own)
 
 
 def _parse(text: str, where: str, root: Path | None = None, name: str | None = None) -> Written:
