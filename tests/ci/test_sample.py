@@ -1,13 +1,15 @@
 """`trueup ci sample`: the newest rows of a source, as a file to commit."""
 
 import json
+from datetime import datetime
 
 import pandas as pd
 import pytest
 
 from tests.ci.shop import CONFIG, DATA
-from trueup.ci.job import LABELS, LATER, LATER_BLIND, OUTCOME, RAW, SAMPLE, Job
+from trueup.ci.job import LABELS, LATER, LATER_BLIND, OUTCOME, OUTCOME_AT, RAW, SAMPLE, Frame, Job
 from trueup.ci.sample import make_sample
+from trueup.ci.sides_config import side_config
 from trueup.config.load import read
 from trueup.config.settings import Settings
 from trueup.domain.types import LABEL
@@ -55,6 +57,17 @@ def test_a_sample_is_compared_on(project, tmp_path):
     assert len(raw) == len(later) == len(labels) == written["rows"]
     assert later[OUTCOME].astype(int).tolist() == raw["late"].tolist()
     assert labels[LABEL].mean() == pytest.approx(raw["late"].mean())
+
+
+def test_rules_about_the_wait_for_labels_hold_as_the_config_is_written(project):
+    """A side gets labels with the moment at which each was known. A rule about `known_after` must not see that."""
+    text = CONFIG.replace("block: 12 hours", "block: 1 day").replace("promote:\n", "promote:\n  min_new_days: 14\n")
+    (project.configs / "orders.yaml").write_text(text)
+    moment = datetime(2025, 1, 6)
+    frame = Frame("binary", "ordered_at", "UTC", ["order_id"], "week", *[moment] * 5, 9, None, [])
+    config = side_config(read(project.configs, "orders"), frame, project.configs / "rows.parquet")
+    assert (config.ingest.label.column, config.ingest.label.known_at) == (OUTCOME, OUTCOME_AT)
+    assert config.ingest.key == ["order_id"]
 
 
 def test_personal_data_is_refused_unless_allowed(project):

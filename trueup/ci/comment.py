@@ -174,11 +174,8 @@ def _feature(f: FeatureChange) -> str:
     moved = (
         "" if f.drift is None else f"; drift from training rows to judged rows {f.drift:.3f} (0: alike, 1: disjoint)"
     )
-    missing = (
-        ""
-        if not f.missing_after and not f.missing_before
-        else f"; missing in {f.missing_after or 0:.0%} of the judged rows"
-    )
+    most = max(f.missing_before or 0.0, f.missing_after or 0.0)
+    missing = f"; missing in {f.missing_after or 0:.0%} of the judged rows" if most >= 0.005 else ""
     return f"{code(f.name)} {f.change}{moved}{missing}"
 
 

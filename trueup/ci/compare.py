@@ -203,10 +203,13 @@ def _hidden(head: Tree | None, ci: CiConfig) -> Iterator[None]:
 def _ruled(comparison: Comparison, ci: CiConfig, place: Path) -> Comparison:
     """Mark the findings that fail by the rule. Our scratch folder, which sentences may name, says nothing to anybody."""
     findings = tuple(
-        replace(f, fails=f.kind in ci.fail_on, sentence=_SCRATCH.sub("", f.sentence.replace(f"{place}/", "")))
-        for f in comparison.findings
+        replace(f, fails=f.kind in ci.fail_on, sentence=_shown(f.sentence, place)) for f in comparison.findings
     )
     return replace(comparison, findings=findings, fail_on=tuple(ci.fail_on))
+
+
+def _shown(sentence: str, place: Path) -> str:
+    return _SCRATCH.sub("", sentence.replace(f"{place}/", "")).replace("\n  ", "; ")
 
 
 def _content(configs: Path, name: str) -> Mapping[str, Any]:

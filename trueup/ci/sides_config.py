@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from trueup.ci.job import OUTCOME, OUTCOME_AT, ROW, Frame
 from trueup.config.load import Written
 from trueup.config.schema import ModelConfig
@@ -40,6 +42,7 @@ def side_config(written: Written, frame: Frame, sample: Path) -> ModelConfig:
         "label": {"column": OUTCOME, "known_at": OUTCOME_AT},
     }
     changed = replace(written, content={**written.content, "ingest": ingest})
-    if mistakes := changed.mistakes():
-        raise changed.refusal(mistakes)
-    return changed.config()
+    try:
+        return changed.config()  # its rules were checked as it is written: some depend on how labels become known
+    except ValidationError:
+        raise changed.refusal(changed.mistakes()) from None
