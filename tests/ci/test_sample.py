@@ -61,10 +61,11 @@ def test_a_sample_is_compared_on(project, tmp_path):
 
 def test_rules_about_the_wait_for_labels_hold_as_the_config_is_written(project):
     """A side gets labels with the moment at which each was known. A rule about `known_after` must not see that."""
-    text = CONFIG.replace("block: 12 hours", "block: 1 day").replace("promote:\n", "promote:\n  min_new_days: 14\n")
+    text = CONFIG.replace("12 hours", "1 day").replace("period: week", "period: month")
+    text = text.replace("promote:\n", "promote:\n  min_new_days: 14\n")
     (project.configs / "orders.yaml").write_text(text)
     moment = datetime(2025, 1, 6)
-    frame = Frame("binary", "ordered_at", "UTC", ["order_id"], "week", *[moment] * 5, 9, None, [])
+    frame = Frame("binary", "ordered_at", "UTC", ["order_id"], "month", *[moment] * 5, 9, None, [])
     config = side_config(read(project.configs, "orders"), frame, project.configs / "rows.parquet")
     assert (config.ingest.label.column, config.ingest.label.known_at) == (OUTCOME, OUTCOME_AT)
     assert config.ingest.key == ["order_id"]
