@@ -1,12 +1,16 @@
 """`trueup deploy`: a project on the Prefect server of an environment, and one run there."""
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
+import urllib.request
 
+import httpx
 import pytest
 
+from tests.free import free_port
 from tests.stack import until
 from trueup.config.environments import choose
 from trueup.orchestration.stack.deploy import TEMPLATE, _here, _kinds, _with_configs, _within
@@ -85,6 +89,56 @@ def test_deployments_of_an_environment_differ_in_what_its_file_says(shop, prefec
     wrong = shop("--env", "staging", "deploy", "--smoke", "exampel")
     assert wrong.returncode == 2
     assert "run/exampel is not deployed" in wrong.stderr
+
+
+@pytest.fixture
+def second_server(tmp_path):
+    """The address of a further Prefect server, that of production."""
+    port, home = free_port(), tmp_path / "second"
+    outside = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_API")}
+    database = f"sqlite+aiosqlite:///{home}/prefect.db"
+    home.mkdir()
+    server = subprocess.Popen(
+        [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port), "--no-ui"],
+        env={**outside, "PREFECT_HOME": str(home), "PREFECT_SERVER_DATABASE_CONNECTION_URL": database},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+    def answers():
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/api/health") as answer:
+            return answer.status == 200
+        return False
+
+    try:
+        until(answers)
+        yield f"http://127.0.0.1:{port}/api"
+    finally:
+        server.terminate()
+        until(lambda: server.poll() is not None)
+
+
+@pytest.mark.thorough
+def test_code_that_is_deployed_to_production_leaves_staging_as_it_is(shop, prefect_server, second_server, tmp_path):
+    production = STAGING.replace("STAGING", "PROD").replace("work_pool: staging", "work_pool: prod")
+    (shop.project / "environments" / "prod.yaml").write_text(production.replace("schedules: false", "schedules: true"))
+    shop.environment |= {"PROD_HOME": str(tmp_path / "prod"), "PROD_PREFECT": second_server}
+
+    def deployed(server):
+        answer = httpx.post(f"{server}/deployments/filter", json={}, timeout=60, trust_env=False).raise_for_status()
+        return {d["name"]: d for d in answer.json() if "trueup" in d["tags"]}
+
+    until(lambda: shop("--env", "staging", "deploy").returncode == 0)  # a busy machine's server may answer too late
+    before = deployed(prefect_server)
+    assert deployed(second_server) == {}
+    until(lambda: shop("--env", "prod", "deploy").returncode == 0)
+    there = deployed(second_server)
+    assert there.keys() == before.keys()
+    assert {d["entrypoint"] for d in there.values()} == {d["entrypoint"] for d in before.values()}
+    assert {(d["work_pool_name"], d["job_variables"]["env"]["TRUEUP_ENV"]) for d in there.values()} == {
+        ("prod", "prod")
+    }
+    assert deployed(prefect_server) == before
 
 
 @pytest.mark.thorough
