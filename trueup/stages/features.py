@@ -210,16 +210,16 @@ def _labelled(
 
 
 def _joined(parts: list[pd.DataFrame]) -> dict[str, pd.Series[Any]]:
-    """The columns of frames, one below the other; classes stay categories."""
+    """The columns of frames, one below the other; classes stay categories. A frame gives up each column that is joined."""
 
     def joined(name: str) -> pd.Series[Any]:
-        columns = [part[name] for part in parts if len(part)]
+        columns = [part.pop(name) for part in parts if len(part)]
         if all(isinstance(column.dtype, pd.CategoricalDtype) for column in columns):
             return pd.Series(pd.api.types.union_categoricals(columns), name=name)
         whole: pd.Series[Any] = pd.concat(columns, ignore_index=True)
         return whole
 
-    return {name: joined(name) for name in parts[0].columns}
+    return {name: joined(name) for name in list(parts[0].columns)}
 
 
 def read_for(model: Model, window: Window, as_of: datetime) -> list[Batch]:

@@ -12,7 +12,7 @@ import pandas as pd
 from sklearn.pipeline import Pipeline
 
 from trueup.adapters.fit_cache import Fits
-from trueup.adapters.optuna import Score, Together, search
+from trueup.adapters.optuna import Score, SearchResult, Together, search
 from trueup.config.schema import ModelConfig
 from trueup.config.tasks import Task
 from trueup.crash import reach
@@ -29,6 +29,7 @@ from trueup.errors import NoLabels, NotEnoughData
 from trueup.handoffs import FITTED, Search, Trained, baseline_name, columns_of
 from trueup.home import HOME_TAG, Home
 from trueup.ledger.record import Input
+from trueup.memory import give_back
 from trueup.model import Model
 from trueup.stages.export import make_form
 from trueup.stages.features import Examples, examples, read_for, require_classes
@@ -71,9 +72,9 @@ def train(model: Model, chosen: Plan, as_of: datetime) -> Trained:
     with model.home.tracking.closing_on_error(run_id):
         _log_inputs(model.home, run_id, _batches_in(model, chosen.train, as_of), "training")
         before = model.home.fits.spent
-        with _scoring(model, made.searched) as (score, together):
-            first = current.recipe if current else None
-            result = search(score, model.config.train, model.config.task, first, together)
+        result = _search(model, made.searched, current.recipe if current else None)
+        del made  # a search may keep its rows in memory; the fit of all rows needs the room
+        give_back()
         recipe = on_workers(result.recipe, model.config.train.dask_workers)
         trained = _fit(model, data, recipe, chosen, run_id)
         seconds = round(model.home.fits.spent - before, 3)
@@ -90,17 +91,23 @@ def train(model: Model, chosen: Plan, as_of: datetime) -> Trained:
 
 def material(model: Model, chosen: Plan, as_of: datetime) -> Material:
     """Read a challenger's training rows. Raises NotEnoughData like `train`."""
-    data = examples(model, chosen.train, as_of, known_by=chosen.gate.start)
-    if (rows := len(data.y)) < (wanted := model.config.train.min_rows):
+    whole = examples(model, chosen.train, as_of, known_by=chosen.gate.start)
+    if (rows := len(whole.y)) < (wanted := model.config.train.min_rows):
         raise NotEnoughData(
             f"{model.config.model}: {rows} matured rows in {chosen.train}, `train.min_rows` requires {wanted}"
         )
-    require_classes(model.config, data, chosen.train)
-    earlier = data
+    require_classes(model.config, whole, chosen.train)
+    data, most = whole.for_fit(), model.config.train.search_rows
     if chosen.folds:  # rows that judge the recipe must not choose it
+        del whole
         earlier = examples(model, chosen.search, as_of, known_by=chosen.search.end)
         require_classes(model.config, earlier, chosen.search)
-    newest = earlier.newest(model.config.train.search_rows)
+        newest = earlier.newest(most)
+        del earlier
+    else:
+        newest = whole.newest(most)
+        del whole
+    give_back()
     searched = Searched(
         rows=newest.inputs,
         y=newest.y,
@@ -110,7 +117,7 @@ def material(model: Model, chosen: Plan, as_of: datetime) -> Material:
         task=model.config.task,
         half_life=model.config.train.half_life,
     )
-    return Material(data.for_fit(), searched)
+    return Material(data, searched)
 
 
 def stand_in(model: Model, trained: Trained, family: StandIn, before: Examples, columns: Sequence[str]) -> Trained:
@@ -236,6 +243,11 @@ def _folds(config: ModelConfig, data: Examples) -> list[tuple[Indices, Indices]]
             "train.folds"
         )
     return fine
+
+
+def _search(model: Model, searched: Searched, first: Recipe | None) -> SearchResult:
+    with _scoring(model, searched) as (score, together):
+        return search(score, model.config.train, model.config.task, first, together)
 
 
 @contextmanager
