@@ -90,14 +90,14 @@ def configs_for(folder: Path, copies: int) -> Path:
     return folder
 
 
-def trueup_side(home: Path, configs: Path, months: int, served: bool) -> dict[str, Any]:
-    """Run the loop in a fresh home, with a separately measured setup."""
+def trueup_side(home: Path, configs: Path, months: int, served: bool, *mode: str) -> dict[str, Any]:
+    """Run the loop in a fresh home, with a separately measured setup. `mode` is that of `benchmarks.turns`."""
     home.mkdir()
     turns = [sys.executable, "-m", "benchmarks.turns", MODEL]
     place = {"TRUEUP_HOME": str(home), "TRUEUP_CONFIGS": str(configs), "PREFECT_HOME": str(home / "prefect")}
     setup = cost([*turns, "0", "-"], environment(**place))
     with _server(home / "prefect") if served else nullcontext({}) as address:
-        done = cost([*turns, str(months), str(home / "turns.json")], environment(**place, **address))
+        done = cost([*turns, str(months), str(home / "turns.json"), *mode], environment(**place, **address))
     return {"cost": done, "setup_s": setup.wall_s}
 
 

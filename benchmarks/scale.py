@@ -5,6 +5,7 @@ model is LightGBM by default, because it needs the least memory. A factor can ha
 
     python -m benchmarks.scale --factor 1,10,100:2 --json
     python -m benchmarks.scale --factor 100:3 --without-bare     # where the bare script does not fit into memory
+    python -m benchmarks.scale --factor 100:11 --one-turn        # 30 million rows in monthly batches, in one turn of the loop
 """
 
 from __future__ import annotations
@@ -59,6 +60,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--months", type=int, default=4)
     parser.add_argument("--without-bare", action="store_true", help="Trueup's side only")
+    parser.add_argument("--one-turn", action="store_true", help="Trueup's side only, which runs once, after all months")
     parser.add_argument("--family", choices=["lightgbm", "gradient_boosting"], default="lightgbm")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     return parser.parse_args()
@@ -71,7 +73,8 @@ def _measured(factor: int, months: int, wanted: argparse.Namespace) -> dict[str,
         configs = configs_for(folder / "configs", factor)
         if wanted.family == "lightgbm":
             _with_lightgbm(configs / f"{MODEL}.yaml", factor)
-        ours = trueup_side(folder / "home", configs, months, served=False)["cost"]
+        mode = ["one-turn"] if wanted.one_turn else []
+        ours = trueup_side(folder / "home", configs, months, False, *mode)["cost"]
         made = json.loads(ours.out)
         figures = {
             "months": months,
@@ -81,7 +84,7 @@ def _measured(factor: int, months: int, wanted: argparse.Namespace) -> dict[str,
             "cpu_s": round(ours.cpu_s, 1),
             "cpu_s_per_million_rows": round(ours.cpu_s / made["rows"] * 1e6, 1),
         }
-        if not wanted.without_bare:
+        if not (wanted.without_bare or wanted.one_turn):
             turns = folder / "home" / "turns.json"
             bare = cost([sys.executable, "-m", "benchmarks.bare", str(configs), MODEL, str(turns)], environment())
             require_same_fits(made["fits"], json.loads(bare.out)["fits"])

@@ -1,7 +1,7 @@
 """The loop's work by Trueup: `run`, month by month, in the home of the environment.
 
-`python -m benchmarks.turns MODEL MONTHS TURNS.json` prints one JSON object, and writes the fits and their rows for
-`bare` to repeat. With 0 months it only creates MLflow's database and the store. With a server it runs the flow.
+`python -m benchmarks.turns MODEL MONTHS TURNS.json [one-turn]` prints one JSON object, and writes the fits and their rows
+for `bare` to repeat. With `one-turn` a single run lands all months, and nothing is written. With 0 months it only creates MLflow's database and the store. With a server it runs the flow.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ YEAR = 2013
 
 
 def main() -> None:
-    """Run at the end of each month."""
-    name, months, file = sys.argv[1:]
+    """Run at the end of each month, or with `one-turn` at the end of the last one."""
+    name, months, file, *mode = sys.argv[1:]
     prepare()
     if months == "0":
         first_use()
@@ -27,10 +27,12 @@ def main() -> None:
     from benchmarks.work import counting_fits
 
     moments = [datetime(YEAR + m // 12, m % 12 + 1, 1) for m in range(1, int(months) + 1)]
+    one_turn = mode == ["one-turn"]
     with counting_fits() as fits:
-        cycles = _cycles(name, moments)
-    Path(file).write_text(json.dumps(_turns(name, cycles)))
-    rows = sum(c.batches[-1].batch.rows.rows for c in cycles)
+        cycles = _cycles(name, moments[-1:] if one_turn else moments)
+    if not one_turn:
+        Path(file).write_text(json.dumps(_turns(name, cycles)))
+    rows = sum({b.batch.window: b.batch.rows.rows for c in cycles for b in c.batches}.values())
     sys.stdout.write(json.dumps({"fits": fits, "rows": rows, "outcomes": [c.decided.outcome for c in cycles]}) + "\n")
 
 

@@ -143,9 +143,24 @@ def digest(table: pa.Table) -> str:
     It does not depend on the order of the columns, on how Parquet writes them, or on whether whole numbers are integers
     or floats, or text is objects or categories.
     """
-    whole = hashlib.sha256(str(table.num_rows).encode())
-    for name in sorted(table.column_names):
-        kind, parts = _canonical(table[name])
+    return _digest(table.num_rows, ((name, table[name]) for name in sorted(table.column_names)))
+
+
+def digest_of_file(place: Path | Stored) -> str:
+    """The digest of the table in a file, of which one column at a time is read. Raises WorkError like `read`.
+
+    The file of a home is read where it is kept, and no copy of it.
+    """
+    with _opened(place, fresh=True) as file:
+        return _digest(
+            file.metadata.num_rows, ((name, file.read([name])[name]) for name in sorted(file.schema_arrow.names))
+        )
+
+
+def _digest(rows: int, columns: Iterable[tuple[str, pa.ChunkedArray]]) -> str:
+    whole = hashlib.sha256(str(rows).encode())
+    for name, column in columns:
+        kind, parts = _canonical(column)
         whole.update(f"\0{len(name)}:{name}:{kind}\0".encode())
         for part in parts:
             whole.update(np.ascontiguousarray(part).view(np.uint8).data)

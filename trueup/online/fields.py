@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final, Literal
@@ -17,6 +18,7 @@ from trueup.serving.state import Field
 
 Kind = Literal["number", "text", "time"]
 _KINDS: Final[dict[str, Kind]] = {"number": "number", "integer": "number", "time": "time"}
+_CHUNK: Final = 65_536
 _ROWS: Final = 200  # of the newest batch, among which the example is
 
 
@@ -91,7 +93,9 @@ def _example(model: Model, columns: list[str]) -> pd.Series[Any] | None:
     """The newest of the landed rows with the fewest missing values; None without a usable batch."""
     for batch in reversed(model.usable_batches(datetime.max)):
         there = [c for c in columns if c in model.home.store.columns(batch.rows)]
-        rows = model.home.store.effective(batch.rows, there).tail(_ROWS)
+        # The file's last chunk may be short, so the one before it is kept, too.
+        newest = deque(model.home.store.effective_chunks(batch.rows, there, _CHUNK), maxlen=2)
+        rows = pd.concat(newest).tail(_ROWS) if newest else pd.DataFrame()
         if len(rows):
             complete = rows.notna().sum(axis=1)
             chosen: pd.Series[Any] = rows[complete == complete.max()].iloc[-1]

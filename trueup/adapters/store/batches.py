@@ -149,7 +149,7 @@ class Batches(Shelf):
         if row is None or row.removed_at is not None or not self.files.exists(row.path):
             return "gone"
         try:
-            return "right" if parquet.digest(parquet.read(self.at(row.path), fresh=True)) == sha256 else "changed"
+            return "right" if parquet.digest_of_file(self.at(row.path)) == sha256 else "changed"
         except FilesUnavailable:
             raise
         except WorkError:
