@@ -1,5 +1,6 @@
 """The store on SQLite and PostgreSQL, with real processes where it matters."""
 
+import hashlib
 import math
 import multiprocessing
 import os
@@ -283,10 +284,23 @@ class TestDigest:
         frame, path = framed(values), tmp_path_factory.getbasetemp() / "digest.parquet"
         table = parquet.to_table(frame)
         parquet.write(table, path, durable=False)
-        assert parquet.digest(parquet.read(path)) == parquet.digest(table)
+        assert parquet.digest(parquet.read(path)) == parquet.digest_of_file(path) == parquet.digest(table)
         found = parquet.to_pandas(parquet.read(path))
         pd.testing.assert_frame_equal(plain(found), plain(frame))
         assert parquet.digest(parquet.to_table(found[frame.columns[::-1]])) == parquet.digest(table)
+
+    @given(VALUES["text"], st.integers(0, 4))
+    def test_texts_count_as_their_lengths_and_bytes_wherever_they_lie_in_memory(self, texts, skipped):
+        column, left = pa.array(["before", *texts])[1 + skipped :], texts[skipped:]
+        expected = hashlib.sha256(str(len(left)).encode())
+        if all(text is None for text in left):
+            expected.update(b"\x004:text:missing\0")
+        else:
+            expected.update(b"\x004:text:plain text\0")
+            lengths = [-1 if text is None else len(text.encode()) for text in left]
+            expected.update(np.array(lengths, dtype=np.int32).tobytes())
+            expected.update("".join(text for text in left if text is not None).encode())
+        assert parquet.digest(pa.table({"text": pa.chunked_array([column])})) == expected.hexdigest()
 
     @given(st.fixed_dictionaries(VALUES), st.fixed_dictionaries(VALUES))
     def test_other_content_has_another_digest(self, one, other):

@@ -191,8 +191,13 @@ def _canonical(column: pa.ChunkedArray) -> tuple[str, list[npt.NDArray[Any]]]:
 
 def _texts(values: pa.Array) -> list[npt.NDArray[Any]]:
     lengths = pc.binary_length(values).fill_null(-1).to_numpy(zero_copy_only=False)
-    joined = "".join(text for text in values.to_pylist() if text is not None)
-    return [lengths, np.frombuffer(joined.encode(), dtype=np.uint8)]
+    filled = values.fill_null("")  # Arrow does not say what lies where a missing text is
+    if not len(filled):
+        return [lengths, np.empty(0, dtype=np.uint8)]
+    _, offsets, texts = filled.buffers()
+    ends = np.frombuffer(offsets, dtype=np.int64 if pa.types.is_large_string(filled.type) else np.int32)
+    first, last = ends[filled.offset], ends[filled.offset + len(filled)]
+    return [lengths, np.frombuffer(texts or b"", dtype=np.uint8)[first:last]]
 
 
 def write(table: pa.Table, place: Path | Stored, durable: bool = True) -> None:
