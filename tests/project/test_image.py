@@ -186,14 +186,21 @@ def tiny_wheel(folder):
     return file
 
 
-@pytest.mark.thorough
-def test_an_image_is_built_and_runs_as_nobody(tmp_path):
-    """The real Dockerfile, with a lock of one tiny package: the vendors' 2 GB are not what is tested."""
+@pytest.fixture
+def build(tmp_path):
+    """What builds images, whose layers take gigabytes until it ends."""
     if missing := [name for name in ("buildah", "debootstrap") if shutil.which(name) is None]:
         pytest.skip(f"{' and '.join(missing)} not installed")
     if os.getuid() != 0:
         pytest.skip("without Docker, only root can build an image here")
-    build = Builder(tmp_path)
+    yield Builder(tmp_path)
+    for name in ("store", "run", "debian"):
+        shutil.rmtree(tmp_path / name, ignore_errors=True)
+
+
+@pytest.mark.thorough
+def test_an_image_is_built_and_runs_as_nobody(build, tmp_path):
+    """The real Dockerfile, with a lock of one tiny package: the vendors' 2 GB are not what is tested."""
     project = write_project(tmp_path / "shop", Choices("shop", deploy="kubernetes")).folder
     wheel = tiny_wheel(project / "wheels")
     digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
