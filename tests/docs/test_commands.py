@@ -125,6 +125,12 @@ ELSEWHERE = {
     ("docs/how-to/ci.md", "trueup ci compare --base origin/main"): (
         "tests/ci/test_compare.py:test_a_leak_is_the_verdict_though_the_model_seems_better"
     ),
+    ("docs/how-to/ci.md", "trueup init . --ci github"): (
+        "tests/ci/test_templates.py:test_ci_is_added_to_a_project_and_compared_with_newer_templates"
+    ),
+    ("docs/how-to/ci.md", "trueup ci post ci-report/comment.md"): (
+        "tests/ci/test_post.py:test_one_comment_is_written_and_then_updated"
+    ),
     ("docs/how-to/ci.md", "trueup ci sample late_orders"): "tests/ci/test_sample.py:test_a_sample_is_compared_on",
     (
         "docs/how-to/kubernetes.md",

@@ -26,6 +26,7 @@ from trueup.ci.links import links
 from trueup.ci.model_comparison import Tree, compare_models, rules_of
 from trueup.ci.project_tests import run_tests
 from trueup.ci.revisions import Revisions, worktree
+from trueup.ci.servers.metrics import metrics
 from trueup.config import yaml_text
 from trueup.config.load import load_model, model_names, parse_model
 from trueup.config.schema import ModelConfig
@@ -36,7 +37,7 @@ from trueup.errors import ConfigError, TrueupError, UnknownModel, UsageError, Wo
 from trueup.hints import did_you_mean
 
 _SCRATCH = re.compile(r"(?<![\w/])(?:base|head)-tree/")
-COMMENT, FACTS = "comment.md", "comparison.json"
+COMMENT, FACTS, METRICS = "comment.md", "comparison.json", "metrics.txt"
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class _Trees:
 def compare_revisions(
     project: Path, configs: Path, wish: Wish, out: Path, on_model: Callable[[str], None] = lambda _: None
 ) -> Result:
-    """Compare, and write `COMMENT`, `FACTS` and pictures into `out`.
+    """Compare, and write `COMMENT`, `FACTS`, `METRICS` and pictures into `out`.
 
     Raises UnknownModel for a model that neither side has, UsageError for a folder out of the repository.
     """
@@ -92,6 +93,7 @@ def compare_revisions(
         links=links(os.environ),
     )
     files.write_text(out / COMMENT, render(result))
+    files.write_text(out / METRICS, metrics(result))
     files.write_text(out / FACTS, json.dumps(_finite(to_plain(result)), indent=1, allow_nan=False))
     return result
 

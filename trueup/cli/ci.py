@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.markup import escape
@@ -89,6 +90,32 @@ def sample(
         config = load_model(home.configs, model)
         written = write_sample(config, home, rows, file, all_columns=all_columns, with_personal=with_personal)
     output.emit(as_json, written, lambda: output.say(escape("\n".join(words(written)))))
+
+
+@app.command()
+def post(
+    file: Annotated[Path, typer.Argument(help="The report: comment.md of `compare`, or that of `trueup audit`.")],
+    kind: Annotated[Literal["comment", "issue"], typer.Option("--as", help="What the report becomes.")] = "comment",
+    outcome: Annotated[
+        str,
+        typer.Option(help="The outcome of the step that made the report; an issue is closed when it is `success`."),
+    ] = "",
+    as_json: Json = False,
+) -> None:
+    """Write a report as the comment of a pull request or as an issue, and update the one that is there.
+
+    The variables of GitHub Actions or GitLab CI say where; see docs/how-to/ci.md.
+    """
+    import trueup.ci.servers.post
+    from trueup.errors import UsageError, WorkError
+
+    try:
+        done = trueup.ci.servers.post.post(kind, str(file), outcome, os.environ)
+    except trueup.ci.servers.post.Unset as error:
+        raise UsageError(str(error)) from None
+    except trueup.ci.servers.post.Refused as error:
+        raise WorkError(str(error)) from None
+    output.emit(as_json, {"done": done}, lambda: output.say(escape(done)))
 
 
 def register(main: typer.Typer) -> None:

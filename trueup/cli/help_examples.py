@@ -86,6 +86,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "trueup ci compare",
         f"trueup ci compare --base main --head 3f2c1ab --model {_MODEL} --no-tests --json",
     ),
+    "ci post": ("trueup ci post ci-report/comment.md", "trueup ci post audit.md --as issue --outcome failure"),
     "ci sample": (
         f"trueup ci sample {_MODEL} --rows 20000",
         f"trueup ci sample {_MODEL} --out configs/samples/flights.csv",

@@ -13,7 +13,7 @@ from trueup.cli.new import After, Key
 from trueup.cli.options import Json, at_home
 from trueup.cli.output import project_text
 from trueup.errors import UsageError
-from trueup.project.choices import Choices, Ci, Deploy, Example
+from trueup.project.choices import Choices, Ci, Deploy, Example, choices_of
 
 if TYPE_CHECKING:
     from trueup.onboarding.new_model import Drafted
@@ -37,8 +37,15 @@ def init(
     example: Annotated[
         Example | None, typer.Option(help="A model to begin with. Default: made-up, or none with --from.")
     ] = None,
-    ci: Annotated[Ci, typer.Option(help="Templates of this CI system.")] = "none",
-    target: Annotated[Deploy, typer.Option("--deploy", help="Where flow runs of the project start.")] = "process",
+    ci: Annotated[
+        Ci | None, typer.Option(help="Templates of this CI system. Default: none, or that of the project.")
+    ] = None,
+    target: Annotated[
+        Deploy | None,
+        typer.Option(
+            "--deploy", help="Where flow runs of the project start. Default: process, or that of the project."
+        ),
+    ] = None,
     name: Annotated[str | None, typer.Option(help="The project's name. Default: that of the folder.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -55,7 +62,7 @@ def init(
             "--model, --time, --label, --key and --label-available-after describe a table: add --from DATA"
         )
     folder = folder.expanduser().resolve()
-    choices = Choices(name or folder.name, ci, target, example or ("none" if data else "made-up"))
+    choices = _choices(folder, name, ci, target, example or ("none" if data else None))
     made = write_project(folder, choices, _first_model(folder, data, model, time, label, key, label_available_after))
     output.emit(as_json, made, lambda: project_text.made(made))
 
@@ -89,6 +96,15 @@ def schema(
             typer.echo(path)
         return
     typer.echo(json_schema.texts()[f"{of}.json"], nl=False)
+
+
+def _choices(folder: Path, name: str | None, ci: Ci | None, target: Deploy | None, example: Example | None) -> Choices:
+    """What was chosen; what was not is as in the project, if the folder is one."""
+    try:
+        kept = choices_of(folder)
+    except UsageError:
+        kept = Choices(name or folder.name)
+    return Choices(name or kept.name, ci or kept.ci, target or kept.deploy, example or kept.example)
 
 
 def _first_model(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, distribution
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlparse
 
 from trueup import files
@@ -15,7 +15,7 @@ from trueup.config.project import CONFIGS, FILE
 from trueup.errors import UsageError
 from trueup.onboarding.deployments import deploy
 from trueup.onboarding.new_model import Drafted, save
-from trueup.project.choices import Choices
+from trueup.project.choices import Choices, choices_of
 from trueup.project.rendering import rendered
 
 WHEELS = "wheels"
@@ -44,7 +44,8 @@ def write_project(folder: Path, choices: Choices, first: Drafted | None = None) 
     folder = folder.expanduser().resolve()
     _require_empty_or_project(folder)
     texts = rendered(choices)
-    missing = [path for path in texts if not (folder / path).exists()]
+    deleted = _example_of(folder, choices)
+    missing = [path for path in texts if path not in deleted and not (folder / path).exists()]
     for path in missing:
         files.write_text(folder / path, texts[path])
     if first is not None:
@@ -56,9 +57,18 @@ def write_project(folder: Path, choices: Choices, first: Drafted | None = None) 
     if wheel is not None and not (folder / WHEELS / wheel.name).exists():
         (folder / WHEELS).mkdir(parents=True, exist_ok=True)
         shutil.copy2(wheel, folder / WHEELS / wheel.name)
-    left = sorted(str(path) for path in set(texts) - set(missing))
+    left = sorted(str(path) for path in set(texts) - set(missing) - deleted)
     named = f"{WHEELS}/{wheel.name}" if wheel else None
     return Project(folder, choices, sorted(map(str, missing)), left, models, named, from_index)
+
+
+def _example_of(folder: Path, choices: Choices) -> set[PurePosixPath]:
+    """The files of the example of a project that exists: those that are missing were deleted by the user."""
+    try:
+        same = choices_of(folder).example == choices.example
+    except UsageError:
+        return set()
+    return set(rendered(choices)) - set(rendered(replace(choices, example="none"))) if same else set()
 
 
 def _require_empty_or_project(folder: Path) -> None:

@@ -28,11 +28,21 @@ def made(project: Project) -> None:
             "this Trueup is not installed from a wheel: put one into wheels/ before `make setup`, for example with "
             "`pip wheel --no-deps CHECKOUT --wheel-dir wheels`"
         )
+    _say_changed_choices(project)
     say("next:")
     if Path(folder) != Path():
         say(f"  cd {escape(folder)}")
     for line in ("make setup", *(f"trueup run {model}" for model in project.models[:1])):
         say(f"  {escape(line)}")
+
+
+def _say_changed_choices(project: Project) -> None:
+    from trueup.project.choices import choices_of
+
+    kept, chosen = choices_of(project.folder).kept, project.choices.kept
+    changed = ", ".join(f'{key} = "{value}"' for key, value in chosen.items() if kept[key] != value)
+    if changed:
+        say(escape(f"write {changed} into [tool.trueup] of pyproject.toml, for `trueup upgrade`"))
 
 
 def compared(done: Upgrade) -> None:

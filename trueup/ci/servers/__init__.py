@@ -1,0 +1,1 @@
+"""The report as GitHub and GitLab take it."""
