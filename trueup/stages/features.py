@@ -166,15 +166,17 @@ def examples(
     as_of: datetime,
     known_by: datetime | None = None,
     of: FeaturesConfig | None = None,
+    for_fit: bool = False,
 ) -> Examples:
     """Rows of a window with labels that counted by `known_by` (default `as_of`), with their features, in time order.
 
-    The features are those of `of`, by default the config's. Raises NotEnoughData without any row.
+    The features are those of `of`, by default the config's. With `for_fit`, `known_at` and `row_id` are empty: no fit
+    needs them, and they take 16 bytes a row. Raises NotEnoughData without any row.
     """
     usable = model.usable_batches(as_of)
     used = [b for b in usable if b.window.overlaps(window)]
     keys = _keys(model, used, usable, of or model.config.features)
-    parts = [_labelled(model.home, b, k, window, known_by or as_of) for b, k in zip(used, keys, strict=True)]
+    parts = [_labelled(model.home, b, k, window, known_by or as_of, for_fit) for b, k in zip(used, keys, strict=True)]
     if not any(len(places) for places, _ in parts):
         raise NotEnoughData(
             f"{model.config.model}: no matured labels in {window} by {known_by or as_of:%Y-%m-%d %H:%M}"
@@ -188,8 +190,8 @@ def examples(
         rows=rows,
         y=columns[LABEL],
         event_time=columns[EVENT_TIME],
-        known_at=columns[KNOWN_AT],
-        row_id=columns[ROW_ID],
+        known_at=columns.get(KNOWN_AT, columns[EVENT_TIME].iloc[:0].copy()),
+        row_id=columns.get(ROW_ID, pd.Series(dtype="int64")),
         schema=schema.without(gone),
         gone=gone,
         sources=tuple(sorted({d for b in used for d in (b.rows.sha256, b.labels.sha256)})),
@@ -197,16 +199,21 @@ def examples(
 
 
 def _labelled(
-    home: Home, batch: Batch, key: str, window: Window, known_by: datetime
+    home: Home, batch: Batch, key: str, window: Window, known_by: datetime, for_fit: bool
 ) -> tuple[NDArray[np.intp], pd.DataFrame]:
-    """The rows of a batch in a window with labels that counted: their positions in the features, ids, times and labels."""
+    """The rows of a batch in a window with labels that counted: their positions in the features, and columns of them.
+
+    These are `event_time` and `label`, and unless they are for a fit, `row_id` and `known_at`.
+    """
     labels = matured(home, [batch], known_by)
     rows = home.store.read_features([key], columns=[ROW_ID, EVENT_TIME])
     inside = (rows[EVENT_TIME] >= window.start) & (rows[EVENT_TIME] < window.end)
     found = labels.index.get_indexer(pd.Index(rows[ROW_ID]))
     places = np.flatnonzero(inside.to_numpy() & (found >= 0))
-    chosen = labels.iloc[found[places]].reset_index(drop=True)
-    return places, pd.concat([rows.iloc[places].reset_index(drop=True), chosen], axis=1)
+    of_rows, of_labels = ([EVENT_TIME], [LABEL]) if for_fit else ([ROW_ID, EVENT_TIME], [LABEL, KNOWN_AT])
+    columns = {name: rows[name].array.take(places) for name in of_rows}
+    columns |= {name: labels[name].array.take(found[places]) for name in of_labels}
+    return places.astype(np.int32), pd.DataFrame(columns, copy=False)
 
 
 def _joined(parts: list[pd.DataFrame]) -> dict[str, pd.Series[Any]]:

@@ -91,22 +91,14 @@ def train(model: Model, chosen: Plan, as_of: datetime) -> Trained:
 
 def material(model: Model, chosen: Plan, as_of: datetime) -> Material:
     """Read a challenger's training rows. Raises NotEnoughData like `train`."""
-    whole = examples(model, chosen.train, as_of, known_by=chosen.gate.start)
-    if (rows := len(whole.y)) < (wanted := model.config.train.min_rows):
+    # Without folds the newest of the training rows are searched, too, by when their labels were known.
+    data = examples(model, chosen.train, as_of, known_by=chosen.gate.start, for_fit=bool(chosen.folds))
+    if (rows := len(data.y)) < (wanted := model.config.train.min_rows):
         raise NotEnoughData(
             f"{model.config.model}: {rows} matured rows in {chosen.train}, `train.min_rows` requires {wanted}"
         )
-    require_classes(model.config, whole, chosen.train)
-    data, most = whole.for_fit(), model.config.train.search_rows
-    if chosen.folds:  # rows that judge the recipe must not choose it
-        del whole
-        earlier = examples(model, chosen.search, as_of, known_by=chosen.search.end)
-        require_classes(model.config, earlier, chosen.search)
-        newest = earlier.newest(most)
-        del earlier
-    else:
-        newest = whole.newest(most)
-        del whole
+    require_classes(model.config, data, chosen.train)
+    newest = _searched_rows(model, chosen, data, as_of)
     give_back()
     searched = Searched(
         rows=newest.inputs,
@@ -117,7 +109,15 @@ def material(model: Model, chosen: Plan, as_of: datetime) -> Material:
         task=model.config.task,
         half_life=model.config.train.half_life,
     )
-    return Material(data, searched)
+    return Material(data.for_fit(), searched)
+
+
+def _searched_rows(model: Model, chosen: Plan, data: Examples, as_of: datetime) -> Examples:
+    """The newest rows before those that judge the recipe, which must not choose it."""
+    if chosen.folds:
+        data = examples(model, chosen.search, as_of, known_by=chosen.search.end)
+        require_classes(model.config, data, chosen.search)
+    return data.newest(model.config.train.search_rows)
 
 
 def stand_in(model: Model, trained: Trained, family: StandIn, before: Examples, columns: Sequence[str]) -> Trained:
@@ -134,7 +134,7 @@ def stand_in(model: Model, trained: Trained, family: StandIn, before: Examples, 
 def fit_again(model: Model, judged: Trained, as_of: datetime) -> Trained:
     """Fit a judged recipe again, with the gate window included, without a search."""
     chosen = Plan(judged.train, judged.gate, judged.folds)
-    data = examples(model, chosen.refit, as_of).for_fit()
+    data = examples(model, chosen.refit, as_of, for_fit=True)
     # Both models belong to one run; MLflow keeps only the first context of a batch that is in both windows.
     trained_on = _batches_in(model, chosen.train, as_of)
     added = [b for b in _batches_in(model, chosen.refit, as_of) if b not in trained_on]

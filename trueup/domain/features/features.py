@@ -15,7 +15,7 @@ from pandas.api import types as dtypes
 from trueup.config.sections.features import FeaturesConfig
 from trueup.domain.data.periods import FREQUENCY, Period
 from trueup.domain.data.values import as_numbers, as_text
-from trueup.domain.features.chunks import Rows, columns_with_values
+from trueup.domain.features.chunks import CHUNK, Rows, columns_with_values
 from trueup.domain.features.history import history_features, history_names
 from trueup.domain.types import EVENT_TIME, ROW_ID
 from trueup.errors import WorkError
@@ -103,11 +103,11 @@ def newest_batches(event_time: pd.Series[Any], period: Period, batches: int) -> 
 
     `event_time` (n,) are the rows' moments.
     """
-    newest = event_time.dt.to_period(FREQUENCY[period])
-    periods = sorted(newest.unique())
+    parts = (event_time.iloc[start : start + CHUNK] for start in range(0, len(event_time), CHUNK))
+    periods = sorted({p for part in parts for p in part.dt.to_period(FREQUENCY[period]).unique()})
     if len(periods) <= batches:
         return np.empty(0, dtype=np.intp)
-    return np.flatnonzero((newest >= periods[-batches]).to_numpy())
+    return np.flatnonzero(event_time.to_numpy() >= periods[-batches].start_time.to_datetime64())
 
 
 def without_values_lately(rows: Rows, late: Rows, names: Sequence[str]) -> tuple[str, ...]:

@@ -49,10 +49,13 @@ def adopt(estimator: Any, text: str) -> None:
 
 
 def learn_classes(estimator: Any, prepare: ColumnTransformer, labels: NDArray[Any]) -> NDArray[Any]:
-    """Let an estimator learn its classes and parameters from a few rows; return the numbers of the labels' classes (n,)."""
+    """Let an estimator learn its classes and parameters from a few rows; return the targets (n,) as LightGBM keeps them.
+
+    These are the numbers of the labels' classes, or the labels themselves.
+    """
     iterations = estimator.n_estimators
     if hasattr(estimator, "predict_proba"):
-        first = np.unique(labels, return_index=True)[1]
+        first = np.array([np.argmax(labels == label) for label in pd.unique(labels)])  # sorting takes 16 bytes a row
     else:
         first = np.array([labels.argmin(), labels.argmax()])  # counts that are all 0 cannot be fitted
     estimator.n_estimators = 1
@@ -60,7 +63,13 @@ def learn_classes(estimator: Any, prepare: ColumnTransformer, labels: NDArray[An
         estimator.fit(np.zeros((len(first), width_of(prepare))), labels[first])
     finally:
         estimator.n_estimators = iterations
-    return np.searchsorted(estimator.classes_, labels) if hasattr(estimator, "classes_") else labels
+    if not hasattr(estimator, "classes_"):
+        return np.asarray(labels, dtype=np.float32)
+    targets = np.empty(len(labels), dtype=np.float32)
+    for start in range(0, len(labels), CHUNK):
+        part = slice(start, start + CHUNK)
+        targets[part] = np.searchsorted(estimator.classes_, labels[part])
+    return targets
 
 
 def row_weights(estimator: Any, labels: NDArray[Any], weights: Floats | None) -> Floats | None:
@@ -75,7 +84,7 @@ def _fit_chunks(
     estimator: Any, prepare: ColumnTransformer, X: Chunks, labels: NDArray[Any], weights: Floats | None
 ) -> None:
     """Fit from chunks: the estimator learns its classes and parameters from a few rows, and then gets the Booster."""
-    targets = np.asarray(learn_classes(estimator, prepare, labels), dtype=np.float32)  # as LightGBM keeps them
+    targets = learn_classes(estimator, prepare, labels)
     parameters = {**estimator.booster_.params, "num_iterations": estimator.n_estimators}
     weights = row_weights(estimator, labels, weights)
     rows = lightgbm.Dataset(_Encoded(prepare, X), label=targets, weight=weights, params=parameters)
