@@ -189,6 +189,7 @@ def worker(tmp_path, prefect_server):
             "w",
         ]
         own = {"PREFECT_API_URL": prefect_server, "PREFECT_WORKER_QUERY_SECONDS": "1", "OMP_NUM_THREADS": "1"}
+        own |= {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}  # else a run of more than 90 s counts as dead
         started.append(
             subprocess.Popen(command, env={**outside, **secrets, **own}, cwd=tmp_path, stdout=subprocess.DEVNULL)
         )
