@@ -2,13 +2,13 @@
 
 import hashlib
 import subprocess
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from zipfile import ZipFile
 
 import pytest
 
 from trueup.ci.affected import affected
-from trueup.ci.environment import interpreter, satisfied, variables
+from trueup.ci.environment import _pins_only, interpreter, satisfied, variables
 from trueup.errors import WorkError
 
 CONFIGS = PurePosixPath("configs")
@@ -85,9 +85,43 @@ def test_another_lock_gets_another_environment(tmp_path):
     """Without an index no package can be installed, and the message says so."""
     lines = ["numpy==0.0.1 \\", "    --hash=sha256:" + "0" * 64]
     assert not satisfied(lines)
-    (tmp_path / "requirements.lock").write_text("\n".join(lines))
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "requirements.lock").write_text("\n".join(lines))
+    for name in ("venv.py", "pip.py"):  # it must not be run with the variables of an index
+        (project / name).write_text(f"raise SystemExit('{name} of the project was run')\n")
     with pytest.raises(WorkError, match=r"the environment of requirements.lock cannot be made: .*numpy==0.0.1"):
+        interpreter(project, tmp_path / "environment", {"PATH": "/usr/bin:/bin", "PIP_NO_INDEX": "1"})
+
+
+HASH = "--hash=sha256:" + "0" * 64
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "--no-binary evil",
+        "--only-binary :none:",
+        "--index-url https://index.example.com",
+        "-r other.txt",
+        "-e .",
+        f"./wheels/evil-1.0.tar.gz {HASH}",
+        f"evil @ https://example.com/evil-1.0.tar.gz {HASH}",
+        f"evil=={'${PIP_INDEX_URL}'} {HASH}",
+        f"evil==1.0 ; python_version > '3' --config-settings=a=b {HASH}",
+        f"evil==1.0 {HASH} --no-binary evil",
+    ],
+)
+def test_a_lock_with_more_than_pins_is_refused_before_pip_reads_it(tmp_path, line):
+    """pip would build a package with such a line, and its code would see the password of an index."""
+    (tmp_path / "requirements.lock").write_text(f"# a comment \\\n{line}\nno-such==1 {HASH}\n")
+    with pytest.raises(WorkError, match=r"requirements.lock, line 2: .* is no version with hashes; .*make lock"):
         interpreter(tmp_path, tmp_path / "environment", {"PATH": "/usr/bin:/bin", "PIP_NO_INDEX": "1"})
+
+
+def test_every_line_of_a_written_lock_is_taken():
+    lines = (Path(__file__).parents[2] / "requirements.lock").read_text().splitlines()
+    assert _pins_only([*lines, "    # via numpy", ""]) == [line.strip() for line in lines if line]
 
 
 @pytest.mark.thorough

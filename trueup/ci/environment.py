@@ -14,13 +14,20 @@ from trueup.errors import WorkError
 
 LOCK = "requirements.lock"
 _ALLOWED = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "OMP_NUM_THREADS", "LD_LIBRARY_PATH", "SYSTEMROOT")
-# What pip needs to reach an index. No code of a package runs then: only wheels are installed.
+# What pip needs to reach an index; an index's password may be in it. No code of the side runs then: only wheels are installed.
 _OF_PIP = (
     "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST", "PIP_NO_INDEX", "PIP_CACHE_DIR", "PIP_CERT", "PIP_CONFIG_FILE",
     "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "https_proxy", "http_proxy", "no_proxy",
 )  # fmt: skip
 _PIP_SECONDS = 1_800
 _PIN = re.compile(r"([A-Za-z0-9][\w.-]*)(?:\[[^]]*\])?==([^\s;\\]+)\s*(;?)")
+# All that pip gets of a lock. Anything else could make it build a package, whose code would see the variables above, or show them:
+# options such as --no-binary, addresses, paths, other files, ${VARIABLES}.
+_HASHES = r"(?:--hash=sha(?:256|384|512):[0-9a-f]+\s*)"
+_LOCKED = re.compile(
+    rf"[A-Za-z0-9][\w.-]*(?:\[[\w., -]*\])?\s*==\s*[\w.!+]+\s*(?:;(?:(?!\s-)[\w\s.'\"()<>=!~,-])+)?(?:\s{_HASHES})*\\?|{_HASHES}+\\?",
+    re.ASCII,
+)
 
 
 def variables(outside: Mapping[str, str], home: Path, repository: Path) -> dict[str, str]:
@@ -48,14 +55,33 @@ def interpreter(project: Path, place: Path, outside: Mapping[str, str]) -> str:
     Raises WorkError if the environment cannot be made.
     """
     lock = project / LOCK
-    if not lock.is_file() or satisfied(lock.read_text(encoding="utf-8").splitlines()):
+    if not lock.is_file():
         return sys.executable
+    try:
+        lines = lock.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise WorkError(f"{LOCK} cannot be read: {error}; write it anew with `make lock`") from error
+    if satisfied(lines):
+        return sys.executable
+    checked = place.with_name(f"{place.name}-{LOCK}")
+    checked.write_text("\n".join(_pins_only(lines)) + "\n", encoding="ascii")
     wheels = ["--find-links", "wheels"] if (project / "wheels").is_dir() else []
     python = place / "bin" / "python"
-    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", "--no-deps"]
-    pip += ["--only-binary", ":all:", "--require-hashes", *wheels, "-r", LOCK]
+    # -I: no module in the project's folder is taken for venv or pip.
+    pip = [
+        str(python),
+        "-I",
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-input",
+        "--no-deps",
+    ]
+    pip += ["--only-binary", ":all:", "--require-hashes", *wheels, "-r", str(checked)]
     environment = {name: outside[name] for name in (*_ALLOWED, *_OF_PIP) if name in outside}
-    for command in ([sys.executable, "-m", "venv", str(place)], pip):
+    for command in ([sys.executable, "-I", "-m", "venv", str(place)], pip):
         try:
             done = subprocess.run(
                 command, cwd=project, env=environment, capture_output=True, text=True, timeout=_PIP_SECONDS, check=False
@@ -66,6 +92,19 @@ def interpreter(project: Path, place: Path, outside: Mapping[str, str]) -> str:
             last = (done.stderr or done.stdout).strip().splitlines()[-3:]
             raise WorkError(f"the environment of {LOCK} cannot be made: {'; '.join(last)}")
     return str(python)
+
+
+def _pins_only(lines: Iterable[str]) -> list[str]:
+    """The pins and hashes of a lock, without comments. Raises WorkError for anything else in it."""
+    kept = list[str]()
+    for number, line in enumerate((line.strip() for line in lines), 1):
+        if _LOCKED.fullmatch(line):
+            kept.append(line)
+        elif line and not line.startswith("#"):
+            raise WorkError(
+                f"{LOCK}, line {number}: {line[:80]!a} is no version with hashes; write the lock anew with `make lock`"
+            )
+    return kept
 
 
 def satisfied(lines: Iterable[str]) -> bool:
