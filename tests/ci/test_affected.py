@@ -20,6 +20,7 @@ def tree(tmp_path):
     (configs / "samples").mkdir(parents=True)
     (configs / "orders.yaml").write_text(
         'features: {custom: "orders_features:made"}\nci: {sample: samples/orders.csv}\n'
+        "ingest: {contract: orders.odcs.yaml}\n"
     )
     (configs / "parcels.yaml").write_text('ingest: {source: {function: "tables:parcels"}}\n')
     (configs / "parcels.usual.yaml").write_text("a: 1\n")
@@ -34,12 +35,16 @@ def tree(tmp_path):
     [
         ("configs/orders.yaml", {"orders"}),
         ("configs/gone.yaml", set()),
+        ("configs/orders.odcs.yaml", {"orders"}),
         ("configs/parcels.usual.yaml", set()),
         ("configs/orders_features.py", {"orders"}),
         ("configs/units.py", {"orders"}),
         ("configs/tables.py", {"parcels"}),
         ("configs/samples/orders.csv", {"orders"}),
         ("configs/nobody.py", {"orders", "parcels"}),
+        ("configs/rates.csv", {"orders", "parcels"}),
+        ("configs/.schema/config.json", set()),
+        ("configs/notes.md", set()),
         ("requirements.lock", {"orders", "parcels"}),
         ("environments/prod.yaml", {"orders", "parcels"}),
         ("flows/run.py", {"orders", "parcels"}),

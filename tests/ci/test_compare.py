@@ -1,12 +1,18 @@
 """`trueup ci compare` on branches of a small project: the verdict, the comment and the exit code."""
 
 import json
+import os
 import re
 from pathlib import Path
 
 import pytest
 
 from tests.ci.shop import CONFIG, DATA, Shop, git
+from trueup.ci.findings import Comparison, Found, Result
+from trueup.ci.model_comparison import SideFailed, _Runner
+from trueup.ci.processes import Ran
+from trueup.cli.output.ci_text import compared
+from trueup.config.load import parse_model
 
 ROOT = Path(__file__).parents[2]
 MORE = CONFIG.replace("numeric: [weight_kg]", "numeric: [weight_kg, distance_km]")
@@ -136,6 +142,59 @@ def test_wrong_calls_start_nothing(shop, ci):
     (shop.clone / "configs" / "new.yaml").write_text(CONFIG)
     code, facts, _ = ci()
     assert (code, "new.yaml is not committed" in facts["error"]) == (2, True)
+
+
+def test_a_head_cannot_allow_its_failing_tests_by_a_new_model(shop, ci):
+    new = CONFIG.replace("model: orders", "model: parcels").replace("{sample: source}", "{fail_on: []}")
+    shop.branch("parcels", {"configs/parcels.yaml": new, "tests/test_it.py": "def test_it():\n    assert 1 == 2\n"})
+    code, facts, _ = ci()
+    assert [c["verdict"] for c in facts["comparisons"]] == ["not compared"]
+    assert (code, facts["tests"]["outcome"]) == (1, "failed")
+
+
+def test_an_earlier_report_is_not_left_as_that_of_a_call_that_failed(shop, ci):
+    report = shop.clone / "ci-report"
+    report.mkdir()
+    (report / "comment.md").write_text("better\n")
+    code, facts, _ = ci("--model", "nobody")
+    assert (code, "is in neither side" in facts["error"]) == (2, True)
+    assert not (report / "comment.md").exists()
+
+
+@pytest.mark.thorough
+def test_a_column_that_the_sample_lacks_is_named_with_what_writes_it(shop, ci, command_line):
+    git(shop.clone, "checkout", "--quiet", "main")
+    sampled = CONFIG.replace("sample: source", "sample: samples/orders.parquet")
+    shop.commit({"configs/orders.yaml": sampled, ".gitignore": "ci-report/\n"})
+    said = command_line(shop.clone, shop.bare.parent / "home")
+    assert said("ci", "sample", "orders", "--rows", "2000").code == 0
+    shop.commit({})
+    git(shop.clone, "push", "--quiet", "origin", "main")
+    shop.branch("more", {"configs/orders.yaml": sampled.replace("[weight_kg]", "[weight_kg, distance_km]")})
+    code, facts, _ = ci()
+    (found,) = facts["comparisons"][0]["findings"]
+    assert (code, found["kind"]) == (1, "not_compared")
+    assert found["sentence"] == (
+        "samples/orders.parquet has no column distance_km, which the head's features name; write it anew in the base: "
+        "trueup ci sample orders --all-columns"
+    )
+
+
+def test_a_pipe_that_a_head_leaves_is_not_waited_for(tmp_path):
+    runner = _Runner(parse_model(CONFIG), tmp_path, tmp_path)
+    os.mkfifo(tmp_path / "report.json")
+    with pytest.raises(SideFailed, match=r"the head side left no plain file report.json, predictions.parquet"):
+        runner._side("head", tmp_path, Ran(0, "", 1.0, 1.0, 1.0))
+
+
+def test_what_a_head_says_begins_no_line_of_the_log(capsys):
+    """A line that begins with two colons is a command to GitHub's runner."""
+    said = Found("not_compared", "the head failed:\n::error file=x::seen by nobody\x1b[2J", fails=True)
+    result = Result("main", "a", "b", 0, (Comparison("orders", "not compared", (said,)),), None, True, 1.0)
+    compared(result, Path("ci-report"))
+    lines = capsys.readouterr().out.splitlines()
+    assert not [line for line in lines if line.strip().startswith("::")]
+    assert "\x1b" not in lines[1]
 
 
 def test_a_change_of_words_affects_no_model(shop, ci):

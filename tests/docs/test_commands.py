@@ -152,6 +152,12 @@ ELSEWHERE = {
         ],
         "tests/project/test_across.py:test_models_are_trained_in_each_environment_or_move_as_a_bundle",
     ),
+    ("docs/how-to/ecosystem.md", "trueup schema --write"): (
+        "tests/project/test_init.py:test_upgrade_shows_what_differs_and_overwrites_nothing"
+    ),
+    ("docs/how-to/ecosystem.md", "trueup contract write"): (
+        "tests/cli/test_contract.py:test_a_contract_has_what_config_and_batches_say_and_is_kept_by_them"
+    ),
     ("docs/how-to/project.md", "trueup upgrade"): (
         "tests/project/test_init.py:test_upgrade_shows_what_differs_and_overwrites_nothing"
     ),

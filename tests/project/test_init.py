@@ -114,6 +114,8 @@ def test_upgrade_shows_what_differs_and_overwrites_nothing(tmp_path):
     changed = ["flows/run.py", "flows/watch.py", "configs/.schema/config.json"]
     assert [d.path for d in compare(made.folder).differences] == changed
     assert trueup("schema", "--write", cwd=made.folder).returncode == 0
+    for words, name in [((), "config.json"), (("environment",), "environment.json")]:
+        assert trueup("schema", *words, cwd=made.folder).stdout == (made.folder / "configs/.schema" / name).read_text()
     assert [d.path for d in compare(made.folder).differences] == changed[:2]
     assert run.read_text() == before
     assert not watch.exists()

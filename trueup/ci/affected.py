@@ -22,8 +22,8 @@ _ALL = ("requirements.lock", "pyproject.toml", "constraints.txt")
 def affected(changed: Iterable[str], project: PurePosixPath, configs: PurePosixPath, trees: Iterable[Path]) -> set[str]:
     """The models that the changed files may change, of all trees.
 
-    `changed` are relative to the repository, `project` and `configs` are those folders in it. A config changes its model, a
-    module or sample beside the configs those that name it. Tests and documentation change none; any other file changes all.
+    `changed` are relative to the repository, `project` and `configs` are those folders in it. A config changes its model, and
+    a file beside the configs the models that name it. Tests and documentation change none; any other file changes all.
     """
     trees = list(trees)
     every = {name for tree in trees for name in model_names(tree / configs)}
@@ -34,15 +34,15 @@ def affected(changed: Iterable[str], project: PurePosixPath, configs: PurePosixP
         if not file.is_relative_to(project):
             continue
         inside = file.relative_to(project)
+        beside = str(file.relative_to(configs)) if file.is_relative_to(configs) else str(inside)
+        users = {m for of in needs for m, files in of.items() if beside in files}
         if file.parent == configs and file.suffix == ".yaml":
-            found |= {file.stem} & every
+            found |= users | ({file.stem} & every)
         elif file.is_relative_to(configs):
-            beside = str(file.relative_to(configs))
-            users = {m for of in needs for m, files in of.items() if beside in files}
-            # A module that nothing names may still be imported in another way.
-            found |= users or (every if file.suffix == ".py" else set())
+            # Code may import or read in its own way what nothing names.
+            quiet = file.suffix in _TEXTS or any(part.startswith(".") for part in PurePosixPath(beside).parts)
+            found |= users or (set() if quiet else every)
         elif inside.parts[0] in {"tests", "docs"} or (inside.suffix in _TEXTS and inside.name not in _ALL):
-            users = {m for of in needs for m, files in of.items() if str(inside) in files}
             found |= users
         elif not inside.name.startswith(".") and not inside.parts[0].startswith("."):
             found |= every

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from trueup.ci.escape import block, code, text
@@ -241,8 +241,3 @@ def _tail(result: Result) -> list[str]:
 
 def _day(moment: datetime | None) -> str:
     return "" if moment is None else f"{moment:%Y-%m-%d}"
-
-
-def one_line(comparisons: Iterable[Comparison]) -> list[str]:
-    """A line for each model, for a terminal."""
-    return [f"{c.model}: {c.verdict}" + (f": {c.findings[0].sentence}" if c.findings else "") for c in comparisons]

@@ -71,6 +71,8 @@ def compare_revisions(
     started = time.monotonic()
     found = wish.revisions
     out.mkdir(parents=True, exist_ok=True)
+    for name in (COMMENT, FACTS, METRICS):  # an earlier report must not be taken for this one if this ends early
+        (out / name).unlink(missing_ok=True)
     with _trees(found, project, configs) as trees:
         names = _names(found, wish.models, project, configs, trees)
         comparisons, rules = list[Comparison](), list[CiConfig]()
@@ -78,7 +80,8 @@ def compare_revisions(
             on_model(name)
             comparison, rule = _compared(name, trees, out)
             comparisons.append(comparison)
-            rules.append(rule)
+            if (trees.base_configs / f"{name}.yaml").is_file():  # a new model's config is the head's
+                rules.append(rule)
         tests = _tests(trees, rules) if wish.tests else None
     failing = _tests_fail(tests, rules) or any(c.fails for c in comparisons)
     result = Result(
@@ -189,9 +192,7 @@ def _with_sample(config: ModelConfig, trees: _Trees, there: bool, out: Path) -> 
 def _hidden(head: Tree | None, ci: CiConfig) -> Iterator[None]:
     """Take the sample out of the head's tree for the block: it has the outcomes of the judged rows."""
     paths = [head.configs / p for p in (ci.sample, ci.label_sample) if p not in (None, SOURCE)] if head else []
-    inside = [
-        path for path in paths if head and path.resolve().is_relative_to(head.project.resolve())
-    ]  # no link leads out
+    inside = [path for path in paths if head and path.resolve().is_relative_to(head.project.resolve())]
     held = {path: path.read_bytes() for path in inside if path.is_file()}
     for path in held:
         path.unlink()
@@ -199,7 +200,8 @@ def _hidden(head: Tree | None, ci: CiConfig) -> Iterator[None]:
         yield
     finally:
         for path, content in held.items():
-            path.write_bytes(content)
+            with files.whole(path, durable=False) as file:  # it replaces a link that the head put there
+                file.write(content)
 
 
 def _ruled(comparison: Comparison, ci: CiConfig, place: Path) -> Comparison:

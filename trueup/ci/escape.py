@@ -23,7 +23,7 @@ def text(value: object, longest: int = _LONGEST) -> str:
     >>> text("a|b"), text("<b>")
     ('a&#124;b', '&#60;b&#62;')
     """
-    line = " ".join(_visible(str(value)).split())
+    line = plain(value)
     short = line if len(line) <= longest else f"{line[: longest - 1]}…"
     harmless = {found.start() for found in _HARMLESS.finditer(short)}
     harmless |= {place for place, c in enumerate(short) if c == ")" and "(" in short[:place]}  # else `1)` begins a list
@@ -31,6 +31,11 @@ def text(value: object, longest: int = _LONGEST) -> str:
         c if place in harmless else _character(c, following)
         for place, (c, following) in enumerate(zip(short, f"{short[1:]} ", strict=False))
     )
+
+
+def plain(value: object) -> str:
+    """A value as one line of visible characters: a line that begins anew could be a command to the log of a CI server."""
+    return " ".join(_visible(str(value)).split())
 
 
 def code(value: object, longest: int = 120) -> str:

@@ -68,7 +68,10 @@ def declared_leaks(known: Known, columns: Sequence[str]) -> Leaks:
 
 
 def computed_leaks(known: Known, table: pd.DataFrame, declared: Sequence[str]) -> Leaks:
-    """The leaks among the computed features of a side's table, by `ROW`: histories, calendar parts, custom features."""
+    """The leaks among the computed features of a side's table, by `ROW`: histories, calendar parts, custom features.
+
+    `declared` are the source's columns that the side's config names, which `declared_leaks` checks.
+    """
     computed = [c for c in table if c not in declared and c != ROW]
     rows = table[~table.index.duplicated()]
     return _leaks(known, rows.loc[rows.index.intersection(known.labels.index, sort=False), computed])

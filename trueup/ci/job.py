@@ -72,7 +72,7 @@ class BatchSeen:
 
 @dataclass(frozen=True)
 class Report:
-    """What a side tells about itself. A head's report is a text of strangers: it is shown, and decides nothing."""
+    """What a side tells about itself. A head's report is a text of strangers: only its broken batches count."""
 
     family: str
     parameters: dict[str, Any]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+import stat
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,7 @@ class SideFailed(WorkError):
 
 
 def compare_models(
-    config: ModelConfig, base: Tree | None, head: Tree, place: Path, repository: Path, columns: Iterable[str]
+    config: ModelConfig, base: Tree | None, head: Tree, place: Path, repository: Path, columns: Sequence[str]
 ) -> tuple[Comparison, Judged | None]:
     """Compare a model of two trees; without a base, judge a new model by its own config.
 
@@ -98,8 +99,10 @@ def compare_models(
     try:
         first, sample = runner.first(base or head, "base" if base else "new")
         known = Known(sample.raw, sample.labels, sample.frame.time, config.ingest.label, Task(config.task))
-        leaks = declared_leaks(known, list(columns))
+        leaks = declared_leaks(known, columns)
         try:
+            if base and (lacking := [c for c in dict.fromkeys(columns) if c not in sample.raw]):
+                raise SideFailed(_lacking(config, lacking))
             second = runner.head(head, sample) if base else None
         except SideFailed as failed:
             before = declared_leaks(known, _columns(config))
@@ -221,7 +224,7 @@ class _Runner:
 
         def give() -> None:
             trained = folder / TRAINED
-            if trained.exists():
+            if _is_file(trained):
                 needs = from_json(Trained, trained.read_text(encoding="utf-8")).history_of_labels
                 with files.whole(folder / LATER, durable=False) as file:
                     file.write(sample.later if needs else sample.blind)
@@ -250,6 +253,8 @@ class _Runner:
             )
         if ran.code or not (folder / REPORT).exists():
             raise SideFailed(f"the {role} side failed: {_why(folder, ran)}")
+        if odd := [name for name in (REPORT, PREDICTIONS, FEATURES) if not _is_file(folder / name)]:
+            raise SideFailed(f"the {role} side left no plain file {', '.join(odd)}")
         try:
             report = from_json(Report, (folder / REPORT).read_text(encoding="utf-8"))
             predictions, features = (_table(folder / name) for name in (PREDICTIONS, FEATURES))
@@ -274,13 +279,35 @@ def _inside(tree: Tree, path: str | None) -> str | None:
     return str(file)
 
 
+def _lacking(config: ModelConfig, columns: Iterable[str]) -> str:
+    """What to do about columns of the head's features that the sample of the base does not have."""
+    named, sample = ", ".join(columns), config.ci.sample
+    if sample == SOURCE:
+        return (
+            f"the source of the base has no column {named}, which the head's features name; correct the name, or add the "
+            "column to the base first"
+        )
+    return (
+        f"{sample} has no column {named}, which the head's features name; write it anew in the base: "
+        f"trueup ci sample {config.model} --all-columns"
+    )
+
+
+def _is_file(path: Path) -> bool:
+    """Whether it is a plain file: a head could leave a link, or a pipe that is never read to its end."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except OSError:
+        return False
+
+
 def _table(file: Path) -> pd.DataFrame:
     return parquet.to_pandas(parquet.read(file)).set_index(ROW)
 
 
 def _why(folder: Path, ran: Ran) -> str:
     """A side's own message, else the last line of its output."""
-    if (folder / ERROR).exists():
+    if _is_file(folder / ERROR):
         try:
             return from_json(Failure, (folder / ERROR).read_text(encoding="utf-8")).message
         except ValueError:

@@ -54,10 +54,11 @@ def compare(
         project_root(), base, head, Settings().configs
     )  # a wrong call ends before anything is imported that takes long
     from trueup.ci.compare import Wish, compare_revisions
+    from trueup.ci.escape import plain
 
     wish = Wish(found, tuple(model or ()), not no_tests)
     result = compare_revisions(
-        project_root(), Settings().configs, wish, out, lambda name: output.err.print(f"comparing {name}")
+        project_root(), Settings().configs, wish, out, lambda name: output.err.print(f"comparing {escape(plain(name))}")
     )
     output.emit(as_json, result, lambda: ci_text.compared(result, out))
     if result.fails:
