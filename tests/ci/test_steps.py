@@ -203,9 +203,7 @@ def worker(tmp_path, prefect_server):
 @pytest.mark.thorough
 def test_merge_promotion_rollback_and_audit_on_github(tmp_path, host, prefect_server, environments, worker):
     project, secrets = Project(tmp_path, "github"), environments(prefect_server)
-    prod = project.clone / "environments" / "prod.yaml"
-    prod.write_text(prod.read_text().replace("promote.mode: approval", "promote.mode: auto    ") + "schedules: false\n")
-    git(project.clone, "push", "--quiet", "origin", f"{project.commit()}:main")
+    promote_without_people(project)
     worker(secrets)
     runner = on_github(project, host, secrets=secrets, vars={"SMOKE_MODEL": "orders"})
     merged = runner.job(workflow(project, "staging"), "deploy")
@@ -244,6 +242,13 @@ def test_merge_promotion_rollback_and_audit_on_github(tmp_path, host, prefect_se
     assert (told.result, host.issues[0]["state"]) == ("success", "closed"), audited.output
 
 
+def promote_without_people(project):
+    """Let production promote by itself, and run no schedule beside the test."""
+    prod = project.clone / "environments" / "prod.yaml"
+    prod.write_text(prod.read_text().replace("promote.mode: approval", "promote.mode: auto    ") + "schedules: false\n")
+    git(project.clone, "push", "--quiet", "origin", f"{project.commit()}:main")
+
+
 def nightly(runner, project):
     audited = runner.job(workflow(project, "nightly"), "audit")
     needs = {"audit": {"outputs": audited.outputs}}
@@ -278,8 +283,9 @@ def test_merge_requests_and_audit_on_gitlab(tmp_path, host):
 
 
 @pytest.mark.thorough
-def test_merge_and_audit_on_gitlab(tmp_path, host, prefect_server, environments, worker):
+def test_merge_promotion_and_audit_on_gitlab(tmp_path, host, prefect_server, environments, worker):
     project, secrets = Project(tmp_path, "gitlab"), environments(prefect_server)
+    promote_without_people(project)
     file, place = project.clone / ".gitlab-ci.yml", tmp_path / "runner"
     place.mkdir()
     worker(secrets)
@@ -296,10 +302,14 @@ def test_merge_and_audit_on_gitlab(tmp_path, host, prefect_server, environments,
     assert len(host.issues) == found
     back = runner.job(file, "rollback", "origin/main", MODEL="orders", WHY="a try")
     assert back.result == "failure", "there is no model yet in prod"
+    assert not (tmp_path / "prod" / "batches").exists()
+    released = runner.job(file, "production", "origin/main")
+    assert released.result == "success", released.output
+    assert (tmp_path / "prod" / "batches").is_dir()
 
 
-def test_every_command_of_a_workflow_is_run_by_these_tests(tmp_path):
-    """The jobs above are all jobs of a project whose programs are processes."""
+def test_a_project_has_no_jobs_but_those_of_the_tests_above(tmp_path):
+    """For programs that are processes; a new job needs a test, and then a place here."""
     for ci, expected in (
         ("github", {"compare", "comment", "deploy", "rollback", "audit", "issue"}),
         ("gitlab", {"compare", "comment", "staging", "production", "rollback", "audit", "issue"}),
