@@ -88,6 +88,8 @@ def _fit_chunks(
     parameters = {**estimator.booster_.params, "num_iterations": estimator.n_estimators}
     weights = row_weights(estimator, labels, weights)
     rows = lightgbm.Dataset(_Encoded(prepare, X), label=targets, weight=weights, params=parameters)
+    rows.construct().label = None  # LightGBM has a copy
+    del targets
     estimator._Booster = lightgbm.train(parameters, rows)
     estimator._Booster.free_dataset()
 
