@@ -117,6 +117,20 @@ def test_a_changed_alias_has_its_model_checked(server):
     assert (again.status_code, again.json()) == (200, {"detail": "delivered before"})
 
 
+def test_a_delivery_that_failed_is_taken_when_mlflow_repeats_it(server, monkeypatch):
+    """MLflow repeats a delivery after an answer of 503, with the same id."""
+    client, checked = server
+    with monkeypatch.context() as broken:
+
+        def fails(*_, **__):
+            raise OSError("the ledger is locked")
+
+        broken.setattr("trueup.orchestration.stack.webhook.Home", fails)
+        assert sent(client, changed()).status_code == 503
+    assert sent(client, changed()).status_code == 202
+    until(lambda: checked == ["toy"])
+
+
 def test_what_is_no_change_of_ours_is_answered_and_left_alone(server):
     client, checked = server
     contents = [

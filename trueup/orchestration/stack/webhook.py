@@ -23,6 +23,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import httpx
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -146,13 +147,18 @@ class Inbox:
                 return JSONResponse({"detail": f"larger than {_LARGEST} bytes"}, 413)
         if (why := refused(self._secret, request.headers, body, self._clock())) is not None:
             return JSONResponse({"detail": why}, 401)
-        if self._again(request.headers["x-mlflow-delivery-id"]):
+        delivery = request.headers["x-mlflow-delivery-id"]
+        if self._again(delivery):
             return JSONResponse({"detail": "delivered before"})
         try:
             content = json.loads(body)
             model = self._model_of(content)
         except (ValueError, TypeError, AttributeError):
             return JSONResponse({"detail": "not an event of MLflow"}, 400)
+        except (TrueupError, SQLAlchemyError, OSError) as error:
+            with self._lock:  # MLflow sends it again under the same id
+                self._seen.pop(delivery, None)
+            return JSONResponse({"detail": f"cannot be read now ({type(error).__name__}); send it again"}, 503)
         if model is None:
             return JSONResponse({"detail": "nothing to do"})
         self._check(model)
