@@ -227,7 +227,8 @@ def _align(settings, holding, go_on=None):
 def test_of_two_that_write_the_alias_at_once_the_last_to_write_has_read_the_newest_decision(story):
     """One has read the ledger and is slow to write; meanwhile another champion comes, and is written by another."""
     story.home.registry.set_champion_alias("toy", story.first)
-    context, home = multiprocessing.get_context("fork"), story.home.settings
+    # Spawned, not forked: a fork inherits what other tests of this process have begun.
+    context, home = multiprocessing.get_context("spawn"), story.home.settings
     row = story.home.ledger.champion("toy")
     story.home.close()
     reading, go_on, begun = context.Event(), context.Event(), context.Event()
