@@ -14,14 +14,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final, Literal, Self
 
-from pydantic import AwareDatetime, Field, ValidationError
+from pydantic import AwareDatetime, Field
 
 from trueup.adapters.mlflow import model_files
 from trueup.adapters.onnx import ONNX_FILE
 from trueup.config.tasks import Task
 from trueup.errors import LedgerError, UntrustedModel, WorkError
 from trueup.export import archive
-from trueup.export.manifest import DIGEST, FileFacts, LedgerEntry, Part
+from trueup.export.manifest import DIGEST, FileFacts, LedgerEntry, Part, read_manifest
 from trueup.ledger import documents
 from trueup.ledger.canonical import canonical
 from trueup.ledger.elsewhere import Elsewhere
@@ -62,14 +62,7 @@ class Manifest(Part):
     @classmethod
     def read(cls, content: bytes) -> Self:
         """Read the bytes of the file. Raises WorkError."""
-        try:
-            return cls.model_validate_json(content)
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            where = ".".join(map(str, first["loc"])) or "the whole"
-            raise WorkError(
-                f"manifest.json cannot be read: {where}: {first['msg']}; use the same Trueup on both sides"
-            ) from None
+        return read_manifest(cls, content, "use the same Trueup on both sides")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal, Self, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, NaiveDatetime, ValidationError
 
@@ -13,6 +13,7 @@ from trueup.ledger.canonical import canonical
 
 FORMAT: Final = "trueup-bundle/1"
 DIGEST = r"^[0-9a-f]{64}$"
+M = TypeVar("M", bound=BaseModel)
 
 
 class Part(BaseModel):
@@ -88,14 +89,17 @@ class Manifest(Part):
     @classmethod
     def read(cls, content: bytes) -> Self:
         """Read the bytes of the file. Raises WorkError."""
-        try:
-            return cls.model_validate_json(content)
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            where = ".".join(map(str, first["loc"])) or "the whole"
-            raise WorkError(
-                f"manifest.json cannot be read: {where}: {first['msg']}; write it with `trueup export`"
-            ) from None
+        return read_manifest(cls, content, "write it with `trueup export`")
+
+
+def read_manifest(kind: type[M], content: bytes, advice: str) -> M:
+    """Read the bytes of a manifest. Raises WorkError, which ends with the advice."""
+    try:
+        return kind.model_validate_json(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"])) or "the whole"
+        raise WorkError(f"manifest.json cannot be read: {where}: {first['msg']}; {advice}") from None
 
 
 def in_words(moment: datetime) -> str:
