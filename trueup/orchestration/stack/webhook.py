@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 
 import httpx
 from sqlalchemy.exc import SQLAlchemyError
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -152,7 +153,7 @@ class Inbox:
             return JSONResponse({"detail": "delivered before"})
         try:
             content = json.loads(body)
-            model = self._model_of(content)
+            model = await run_in_threadpool(self._model_of, content)  # it reads files and the database
         except (ValueError, TypeError, AttributeError):
             return JSONResponse({"detail": "not an event of MLflow"}, 400)
         except (TrueupError, SQLAlchemyError, OSError) as error:
