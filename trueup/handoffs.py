@@ -322,8 +322,18 @@ class Cycle:
     released: tuple[Scored, ...] = ()  # batches handled before, scored for rows released since
     problem: str | None = None  # problems of the data as a whole
     drained: Drained | None = None  # from the log of servers; None without `serve`
+    seconds: dict[str, float] = field(
+        default_factory=dict, compare=False
+    )  # wall seconds by stage, a retrain's included
 
     @property
     def broken(self) -> bool:
         """Whether a batch failed validation."""
         return not all(checked.usable for checked in self.batches)
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a run cost: wall seconds by stage."""
+
+    seconds: dict[str, float]

@@ -20,6 +20,7 @@ from trueup.domain.types import ROW_ID, Status
 from trueup.errors import ConfigError, NoData, NoLabels, SourceError, UntrustedModel
 from trueup.governance import quarantine
 from trueup.governance.status import overview
+from trueup.handoffs import Spent
 from trueup.loop import steps, turn
 from trueup.reporting.jobs import data_docs_folder, draw_retrain, run_folder
 from trueup.stages.features import examples
@@ -61,6 +62,14 @@ def test_the_first_champion_comes_after_min_history_and_scores_no_row_it_was_tra
     current = story.model.champion()
     assert current.trained_until <= streams.week(5)
     assert len(story.predictions(4)) == 0
+
+
+def test_a_turn_records_the_wall_seconds_of_its_stages(story):
+    taken = story.first.seconds
+    assert {"ingest", "validate", "score", "monitor", "train", "evaluate", "promote"} <= set(taken)
+    assert all(seconds >= 0 for seconds in taken.values())
+    assert taken["train"] > 0
+    assert story.again.seconds == story.second.seconds, "a turn without news returns the recorded one"
 
 
 def test_the_run_of_a_refitted_model_and_its_decision_name_every_batch_it_was_fitted_on(story):
@@ -183,6 +192,9 @@ def test_without_enough_new_labels_a_challenger_is_held(story, tmp_path):
     assert decided.outcome == "held"
     assert "not enough new labels" in decided.reasons[0]
     assert other.model.champion().version == story.first.decided.version
+    (spent,) = other.home.store.results("toy", "retrain", Spent)
+    assert (spent.revision, spent.window) == (decided.sequence, window(4))
+    assert {"ingest", "plan", "promote"} <= set(spent.body.seconds)
 
 
 def test_the_ledger_is_whole_and_the_alias_agrees(story):

@@ -28,7 +28,8 @@ from trueup.home import HOME_TAG
 from trueup.ledger.entries import Entry
 from trueup.ledger.signing import verifier
 from trueup.loop.decide import judge_and_decide
-from trueup.loop.lineage import followed
+from trueup.loop.followed import concluded
+from trueup.loop.listeners import followed
 from trueup.loop.turn import Steps, up_to_date
 from trueup.model import Model
 from trueup.online.publish import publish_after_turn
@@ -136,7 +137,11 @@ def _mismatches(model: Model, parcel: Parcel) -> Iterator[str]:
 
 
 def _judged(do: Steps, model: Model, parcel: Parcel, fitted: Pipeline, as_of: datetime) -> Decided:
-    do = followed(do, model)
+    with followed(do, model, "receive", as_of) as do:
+        return concluded(do, _followed(do, model, parcel, fitted, as_of))
+
+
+def _followed(do: Steps, model: Model, parcel: Parcel, fitted: Pipeline, as_of: datetime) -> Decided:
     upkeep(model)
     carry_out(model)
     check(model, as_of)

@@ -1,21 +1,16 @@
-"""Lineage of the loop: around each stage, events with what it reads and writes. They never change or end a run."""
+"""Lineage of the loop: around each stage, events with what it reads and writes."""
 
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 from zoneinfo import ZoneInfo
 
 from trueup.domain.lineage import Dataset, Happening, Parent, StageRun, State
-from trueup.domain.types import Batch
-from trueup.errors import NotEnoughData
-from trueup.handoffs import Attempt, Checked
 from trueup.loop import steps
+from trueup.loop.followed import Call, Ending, Turn
 from trueup.loop.lineage_datasets import Flow, flow_of, query_of
 from trueup.model import Model
 
@@ -25,75 +20,49 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class Followed:
-    """Steps of the loop with lineage events: one pair for each stage, whatever retries are within it."""
+class LineageOfStages:
+    """Sends one pair of events for each stage, below the flow run or command at work."""
 
-    def __init__(self, do: Any, model: Model, lineage: Lineage) -> None:
-        self._do, self._model, self._lineage = do, model, lineage
+    def __init__(self, model: Model, lineage: Lineage) -> None:
+        self._model, self._lineage = model, lineage
         self._parent = model.home.parent or Parent(str(uuid4()), "run", datetime.now(UTC))
-        self._runs = Counter[tuple[str, str]]()
 
-    def __getattr__(self, name: str) -> Any:
-        return partial(self._follow, name, getattr(self._do, name))
+    def opened(self, turn: Turn) -> None:
+        """Sends nothing: the stages name their parent."""
 
-    def _follow(self, name: str, stage: Callable[..., Any], *args: Any) -> Any:
-        run = self._run(name, args)
-        self._tell("START", run, args)
+    def closed(self, ending: Ending) -> None:
+        """Sends nothing."""
+
+    def began(self, call: Call) -> None:
+        """Send that a stage begins, with what it reads."""
+        self._tell("START", call, call.began)
+
+    def ended(self, call: Call, ending: Ending) -> None:
+        """Send how a stage ended, with what it read and wrote."""
+        failed: State = "ABORT" if ending.aborted else "FAIL"
+        self._tell(failed if ending.error else "COMPLETE", call, ending.at, ending.result, ending.error)
+
+    def _tell(self, state: State, call: Call, at: datetime, result: Any = None, error: str = "") -> None:
+        run, flow = self._run(call), Flow()
         try:
-            result = stage(*args)
-        except NotEnoughData:  # no error: the stage found too little data
-            self._tell("COMPLETE", run, args)
-            raise
-        except BaseException as error:
-            state: State = "FAIL" if isinstance(error, Exception) else "ABORT"
-            self._tell(state, run, args, error=str(error) or type(error).__name__)
-            raise
-        self._tell("COMPLETE", run, args, result)
-        return result
-
-    def _run(self, name: str, args: tuple[Any, ...]) -> StageRun:
-        about, as_of = _about(args)
-        config = self._model.config
-        stage = getattr(steps, name, None)
-        run = StageRun(
-            self._model.home.identity,
-            config.model,
-            name,
-            about,
-            self._parent,
-            self._runs[name, about],
-            None if as_of is None else as_of.replace(tzinfo=ZoneInfo(config.ingest.timezone)),
-            (getattr(stage, "__doc__", None) or "").strip().split("\n")[0],
-            config.governance.owner,
-            query_of(config) if name == "ingest" else "",
-        )
-        self._runs[name, about] += 1
-        return run
-
-    def _tell(self, state: State, run: StageRun, args: tuple[Any, ...], result: Any = None, error: str = "") -> None:
-        flow = Flow()
-        try:
-            flow = flow_of(run.stage, self._model, args[1:], result)
-        except Exception as problem:  # what is known of a dataset is not worth a run
+            flow = flow_of(run.stage, self._model, call.args, result)
+        except Exception as problem:  # the event says what is known without its datasets
             log.warning("lineage of %s: %s", run.job, problem)
         outputs: tuple[Dataset, ...] = flow.outputs if state == "COMPLETE" else ()
-        self._lineage.add(Happening(state, datetime.now(UTC), run, flow.inputs, outputs, error))
+        self._lineage.add(Happening(state, at, run, flow.inputs, outputs, error))
 
-
-def followed(do: Any, model: Model) -> Any:
-    """The steps with lineage, if the home has an address for it; once, however often it is asked for."""
-    if isinstance(do, Followed) or (lineage := model.home.lineage) is None:
-        return do
-    return Followed(do, model, lineage)
-
-
-def _about(args: tuple[Any, ...]) -> tuple[str, datetime | None]:
-    """What a stage is run for, in words, and its `as_of`, if it has one."""
-    moments = [a if isinstance(a, datetime) else a.as_of for a in args if isinstance(a, datetime | Attempt)]
-    as_of = moments[-1] if moments else None
-    for part in args:
-        batch = part.batch if isinstance(part, Checked) else part
-        if isinstance(batch, Batch):
-            return f"{batch.window} r{batch.rows.revision}", as_of
-    runs = [found for part in args if isinstance(found := getattr(part, "run_id", None), str)]
-    return " ".join([*runs, *([as_of.isoformat()] if as_of is not None else [])]), as_of
+    def _run(self, call: Call) -> StageRun:
+        config = self._model.config
+        stage = getattr(steps, call.stage, None)
+        return StageRun(
+            self._model.home.identity,
+            config.model,
+            call.stage,
+            call.about,
+            self._parent,
+            call.repeated,
+            None if call.as_of is None else call.as_of.replace(tzinfo=ZoneInfo(config.ingest.timezone)),
+            (getattr(stage, "__doc__", None) or "").strip().split("\n")[0],
+            config.governance.owner,
+            query_of(config) if call.stage == "ingest" else "",
+        )

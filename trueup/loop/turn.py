@@ -33,13 +33,15 @@ from trueup.handoffs import (
     Observed,
     Refitted,
     Scored,
+    Spent,
     Trained,
 )
 from trueup.ledger.entries import Event
 from trueup.loop.ahead import predicting_ahead
 from trueup.loop.announce import announce
 from trueup.loop.decide import judge_and_decide
-from trueup.loop.lineage import followed
+from trueup.loop.followed import concluded, seconds_of
+from trueup.loop.listeners import followed
 from trueup.loop.may_start import (
     RUNNING,
     attempt_digest,
@@ -52,7 +54,7 @@ from trueup.loop.may_start import (
 from trueup.loop.reconcile import close_dead_runs
 from trueup.loop.resume import remember, unfinished
 from trueup.loop.triggers import answered, due, retrain_event
-from trueup.model import RUN, SILENT, Model
+from trueup.model import RETRAIN, RUN, SILENT, Model
 from trueup.online.drain import drain
 from trueup.online.publish import publish_after_turn
 from trueup.online.rollout import check
@@ -119,13 +121,13 @@ def cycle(do: Steps, model: Model, as_of: datetime, retrain: Retrain = "inline",
     One turn at a time for each model: a second one, which Prefect's limit may let through after its server was killed,
     waits and finds the batches done. Raises Busy if the other one continues for hours, without `wait` at once.
     """
-    do = followed(do, model)
-    with model.home.handling(model.config.model, wait) as alone:
-        if not alone:
-            since = " has been at work for hours; end it" if wait else " is at work; wait for its end"
-            raise Busy(f"{model.config.model}: another run{since}, and run again")
-        done = _cycle(do, model, as_of, retrain)
-    publish_after_turn(model)
+    with followed(do, model, "run", as_of) as do:
+        with model.home.handling(model.config.model, wait) as alone:
+            if not alone:
+                since = " has been at work for hours; end it" if wait else " is at work; wait for its end"
+                raise Busy(f"{model.config.model}: another run{since}, and run again")
+            done = concluded(do, _cycle(do, model, as_of, retrain))
+        publish_after_turn(model)
     return done
 
 
@@ -167,7 +169,9 @@ def _cycle(do: Steps, model: Model, as_of: datetime, retrain: Retrain) -> Cycle:
     announce(model, checked, observed, as_of, request)
     reach("run.announced")
     drained = _in_all(drained, released + scored)
-    done = Cycle(model.config.model, as_of, checked, scored, observed, decided, released, problem, drained)
+    done = Cycle(
+        model.config.model, as_of, checked, scored, observed, decided, released, problem, drained, seconds_of(do)
+    )
     _record(model, done)
     return done
 
@@ -184,7 +188,11 @@ def challenge(do: Steps, model: Model, as_of: datetime, reason: Reason, in_loop:
     `in_loop` means that the run itself found the reason. One at a time for each model; retrains that no person started
     are subject to cooldown, budget and other limits, see `may_start`.
     """
-    do = followed(do, model)
+    with followed(do, model, "retrain", as_of) as do:
+        return concluded(do, _challenge(do, model, as_of, reason, in_loop))
+
+
+def _challenge(do: Steps, model: Model, as_of: datetime, reason: Reason, in_loop: bool) -> Decided:
     upkeep(model)
     carry_out(model)
     check(model, as_of)
@@ -234,19 +242,23 @@ def up_to_date(do: Steps, model: Model, as_of: datetime) -> list[Checked]:
 
 def retrain(do: Steps, model: Model, as_of: datetime, reason: Reason) -> Decided:
     """Bring the data up to `as_of`, then challenge the champion."""
-    do = followed(do, model)
-    up_to_date(do, model, as_of)
-    decided = challenge(do, model, as_of, reason)
-    publish_after_turn(model)
+    with followed(do, model, "retrain", as_of) as do:
+        newest = up_to_date(do, model, as_of)[-1].batch
+        decided = challenge(do, model, as_of, reason)
+        if decided.sequence is not None:
+            spent = Spent(seconds_of(do))
+            model.home.store.record(model.config.model, RETRAIN, newest.window, decided.sequence, as_of, spent)
+        publish_after_turn(model)
     return decided
 
 
 def score_newest(do: Steps, model: Model, as_of: datetime) -> Scored:
     """Bring the data up to `as_of`, and score the newest batch."""
-    do = followed(do, model)
-    checked = up_to_date(do, model, as_of)
-    _drained(model)
-    return do.score(model, checked[-1], as_of)
+    with followed(do, model, "score", as_of) as do:
+        checked = up_to_date(do, model, as_of)
+        _drained(model)
+        scored: Scored = do.score(model, checked[-1], as_of)
+        return concluded(do, scored)
 
 
 def monitor_newest(do: Steps, model: Model, as_of: datetime) -> Observed:
@@ -254,7 +266,11 @@ def monitor_newest(do: Steps, model: Model, as_of: datetime) -> Observed:
 
     The receivers of its event start a retrain.
     """
-    do = followed(do, model)
+    with followed(do, model, "monitor", as_of) as do:
+        return concluded(do, _monitor_newest(do, model, as_of))
+
+
+def _monitor_newest(do: Steps, model: Model, as_of: datetime) -> Observed:
     upkeep(model)
     carry_out(model)
     check(model, as_of)

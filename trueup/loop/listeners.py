@@ -1,0 +1,21 @@
+"""Who follows the turns of a model."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from datetime import datetime
+from typing import Any
+
+from trueup.loop.followed import Listener, following
+from trueup.loop.lineage import LineageOfStages
+from trueup.model import Model
+
+
+def followed(do: Any, model: Model, what: str, as_of: datetime) -> AbstractContextManager[Any]:
+    """Follow a turn with every listener that the home has; the block gets its steps, see `following`."""
+    return following(do, model, what, as_of, _listeners)
+
+
+def _listeners(model: Model) -> list[Listener]:
+    lineage = model.home.lineage
+    return [] if lineage is None else [LineageOfStages(model, lineage)]
