@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import ValidationError
 
@@ -163,6 +163,17 @@ class Entry:
             row.get("key_id"),
             row.get("signature"),
         )
+
+
+Receiver = Literal["events", "people"]  # who an event waits for: the event server, or a notification
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """How many events wait in the outbox, and when the oldest was put there (wall clock, UTC)."""
+
+    count: int
+    oldest: datetime
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from trueup.crash import reach
 from trueup.domain.events import Message, event_id
 from trueup.errors import LedgerError, LedgerUnavailable, StaleDecision
 from trueup.ledger.canonical import canonical, stamp
-from trueup.ledger.entries import GENESIS, ChampionRecord, Decision, Entry, Event, entry_hash
+from trueup.ledger.entries import GENESIS, ChampionRecord, Decision, Entry, Event, Receiver, Waiting, entry_hash
 from trueup.ledger.news import NOTIFY
 from trueup.ledger.signing import Signer
 from trueup.ledger.tables import CHAMPIONS, DECISIONS, OUTBOX, SENT_NOTICES
@@ -145,6 +145,16 @@ class Ledger:
             query = query.where(DECISIONS.c.model == model)
         return [Entry.from_row(row) for row in reversed(self._read(query))]
 
+    def newest(self) -> int:
+        """The sequence number of the newest entry, 0 for an empty ledger."""
+        rows = self._read(sa.select(sa.func.max(DECISIONS.c.seq).label("seq")))
+        return rows[0]["seq"] or 0
+
+    def since(self, seq: int, limit: int) -> list[Entry]:
+        """The first entries after a sequence number, of all models, oldest first."""
+        query = sa.select(DECISIONS).where(DECISIONS.c.seq > seq).order_by(DECISIONS.c.seq).limit(limit)
+        return [Entry.from_row(row) for row in self._read(query)]
+
     def find(self, decision_id: str) -> Entry | None:
         with self._reading() as connection:
             return _find(connection, decision_id)
@@ -156,6 +166,22 @@ class Ledger:
     def pending_outbox(self, limit: int | None = None) -> list[Message]:
         """Events not yet delivered to the event server, oldest first."""
         return self._messages(OUTBOX.c.delivered_at.is_(None), limit)
+
+    def waiting(self) -> dict[tuple[str, Receiver], Waiting]:
+        """The events of each model that wait for the event server, and those that wait to be looked at for people."""
+        columns: dict[Receiver, sa.Column[Any]] = {"events": OUTBOX.c.delivered_at, "people": OUTBOX.c.notified_at}
+        listed: list[sa.ColumnElement[Any]] = [OUTBOX.c.model]
+        for receiver, column in columns.items():
+            created = sa.case((column.is_(None), OUTBOX.c.created_at))
+            listed += [sa.func.count(created).label(receiver), sa.func.min(created).label(f"{receiver}_oldest")]
+        untold = sa.or_(*(column.is_(None) for column in columns.values()))
+        rows = self._read(sa.select(*listed).where(untold).group_by(OUTBOX.c.model))
+        return {
+            (row["model"], receiver): Waiting(row[receiver], datetime.fromisoformat(row[f"{receiver}_oldest"]))
+            for row in rows
+            for receiver in columns
+            if row[receiver]
+        }
 
     def announced(self, model: str, topic: str) -> list[Message]:
         """All events of a topic about a model, oldest first."""

@@ -101,6 +101,32 @@ class Results(Shelf):
         listed = self.results(model, stage, NoneType)
         return self.results(model, stage, kind, listed[-1].window)[-1] if listed else None
 
+    def newest_results(self, model: str, stage: str, kind: type[T], limit: int | None = None) -> list[Result[T]]:
+        """The last `limit` of `results` in their order, without reading the others; nothing of them is kept."""
+        query = sa.select(RESULTS).where(RESULTS.c.model == model, RESULTS.c.stage == stage)
+        newest = query.order_by(RESULTS.c.start.desc(), RESULTS.c.as_of.desc(), RESULTS.c.id.desc()).limit(limit)
+        with reading(self.engine) as connection:
+            rows = connection.execute(newest).all()
+        return [Result(window_of(r), r.revision, r.as_of, from_json(kind, r.body), r.basis) for r in reversed(rows)]
+
+    def last_recorded(self) -> int:
+        """The number of the last recorded result of all models, 0 without any; it grows with each one."""
+        with reading(self.engine) as connection:
+            return connection.scalar(sa.select(sa.func.max(RESULTS.c.id))) or 0
+
+    def recorded_since(self, number: int) -> dict[int, str]:
+        """The numbers of the results after one, see `last_recorded`, each with its model."""
+        query = sa.select(RESULTS.c.id, RESULTS.c.model).where(RESULTS.c.id > number)
+        with reading(self.engine) as connection:
+            return {row.id: row.model for row in connection.execute(query)}
+
+    def last_recorded_at(self, model: str, stage: str) -> datetime | None:
+        """When the last result of a stage was recorded (wall clock, UTC, without offset); None without one."""
+        query = sa.select(sa.func.max(RESULTS.c.recorded_at)).where(RESULTS.c.model == model, RESULTS.c.stage == stage)
+        with reading(self.engine) as connection:
+            moment: datetime | None = connection.scalar(query)
+        return moment
+
 
 class Computed(Shelf):
     """Frames that can be computed again: features, and predictions on gate rows."""
