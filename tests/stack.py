@@ -23,7 +23,7 @@ CALL = (
     "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from trueup.cli.main import main; main()"
 )
 # Without reports, half of what a flow run of a small model costs, and without the servers that no flow needs.
-LEAN = {"TRUEUP_REPORTS": "false", "TRUEUP_WITHOUT": "mlflow,evidently,reports,serve"}
+LEAN = {"TRUEUP_REPORTS": "false", "TRUEUP_WITHOUT": "mlflow,evidently,reports,serve,ui"}
 SLOW = 3  # how much longer than here a shared machine may take before a test gives something up
 ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
@@ -37,7 +37,7 @@ class Stack:
     more: dict[str, str] = field(default_factory=dict)
     said: tuple[int, str] = (0, "")  # what its start came to
     ports: dict[str, int] = field(
-        default_factory=lambda: {p: free_port() for p in ("prefect", "mlflow", "evidently", "reports", "serve")}
+        default_factory=lambda: {p: free_port() for p in ("prefect", "mlflow", "evidently", "reports", "serve", "ui")}
     )
 
     def start(self, *words: str) -> subprocess.Popen[str]:

@@ -64,6 +64,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         f"trueup export-trust {_MODEL} --to trust.json",
         f"trueup export-trust {_MODEL} --to trust.json --also NEXT_PUBLIC_KEY",
     ),
+    "ui": ("trueup ui", "trueup ui --port 8400"),
     "serve": (
         "trueup serve",
         f"trueup serve {_MODEL} --port 8200 --workers 2",

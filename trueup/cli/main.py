@@ -29,7 +29,7 @@ from trueup.cli import (
 )
 from trueup.cli.completion import models
 from trueup.cli.edge import one_line
-from trueup.cli.online import rollout, serve, tokens
+from trueup.cli.online import rollout, serve, tokens, ui
 from trueup.cli.options import AsOf, Json, ModelName, Tags, at_home, moment, month, names
 from trueup.cli.output import new_text, status_text
 from trueup.config.load import load_model
@@ -316,6 +316,7 @@ project.register(app)
 replay.register(app)
 ci.register(app)
 serve.register(app)
+app.command(name="ui")(ui.ui)
 help_examples.attach(app)
 
 

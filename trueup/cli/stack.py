@@ -19,7 +19,14 @@ app = typer.Typer(no_args_is_help=True)
 stack_app = typer.Typer(help="The servers of this home.", no_args_is_help=True)
 app.add_typer(stack_app, name="stack")
 
-TITLES = {"prefect": "Prefect", "mlflow": "MLflow", "evidently": "Evidently", "reports": "Reports", "serve": "Models"}
+TITLES = {
+    "prefect": "Prefect",
+    "mlflow": "MLflow",
+    "evidently": "Evidently",
+    "reports": "Reports",
+    "serve": "Models",
+    "ui": "Live page",
+}
 
 
 @app.command()
@@ -28,7 +35,7 @@ def up(
     wait: Annotated[float, typer.Option(help="Seconds until the servers must answer.", min=1)] = 180.0,
     as_json: Json = False,
 ) -> None:
-    """Start Prefect with a worker, MLflow, Evidently's UI, the reports and the models' server, and deploy prefect.yaml.
+    """Start Prefect with a worker, MLflow, Evidently's UI, the reports, the live page and the models' server, and deploy.
 
     Stays in the foreground and prints the servers' output, until Ctrl-C ends them all.
     """

@@ -18,7 +18,7 @@ from trueup.errors import ConfigError
 from trueup.secrecy import masked
 
 # Flows read the home's files, so they run without these.
-OPTIONAL_SERVERS = frozenset({"mlflow", "evidently", "reports", "serve"})
+OPTIONAL_SERVERS = frozenset({"mlflow", "evidently", "reports", "serve", "ui"})
 
 
 _STORE = re.compile(r"(s3|gs|gcs|abfs|abfss)://[^/]+(/.*)?")
@@ -104,7 +104,7 @@ class Settings(BaseSettings):
     )
     without: str | None = Field(
         None,
-        description="Servers that `trueup up` does not start, to save memory: `mlflow`, `evidently`, `reports`, `serve`, separated by commas.",
+        description="Servers that `trueup up` does not start, to save memory: `mlflow`, `evidently`, `reports`, `serve`, `ui`, separated by commas.",
     )
     mlflow_backend: str | None = Field(
         None,
@@ -125,6 +125,7 @@ class Settings(BaseSettings):
     serve_port: int = Field(
         8200, ge=1, le=65535, description="Port of `trueup serve`, if a config of the stack has the section `serve`."
     )
+    ui_port: int = Field(8300, ge=1, le=65535, description="Port of `trueup ui`, the live page.")
     tokens_file: Path | None = Field(
         None,
         description="File with the tokens of `trueup serve`, as a secret store mounts it. Default: `serving/tokens.json` in the home.",
@@ -133,7 +134,7 @@ class Settings(BaseSettings):
         None,
         min_length=16,
         pattern=r"^[!-~]+$",
-        description="Password of the reports over HTTP, for any user name: at least 16 characters, without spaces. Default: no password, on 127.0.0.1 only.",
+        description="Password of the reports and of the live page over HTTP, for any user name: at least 16 characters, without spaces. Default: no password, on 127.0.0.1 only.",
         repr=False,
     )
     reports_pages: str | None = Field(

@@ -155,6 +155,32 @@ class Ledger:
         query = sa.select(DECISIONS).where(DECISIONS.c.seq > seq).order_by(DECISIONS.c.seq).limit(limit)
         return [Entry.from_row(row) for row in self._read(query)]
 
+    def page(
+        self,
+        model: str | None = None,
+        kind: str | None = None,
+        text: str | None = None,
+        between: tuple[datetime | None, datetime | None] = (None, None),
+        before: int | None = None,
+        limit: int = 50,
+    ) -> list[Entry]:
+        """Entries before a sequence number, newest first; `between` bounds `as_of`, and `text` occurs in the body."""
+        first, last = between
+        wanted = [
+            None if model is None else DECISIONS.c.model == model,
+            None if kind is None else DECISIONS.c.kind == kind,
+            None if text is None else DECISIONS.c.body.icontains(text, autoescape=True),
+            None if first is None else DECISIONS.c.as_of >= stamp(first),
+            None if last is None else DECISIONS.c.as_of < stamp(last),
+            None if before is None else DECISIONS.c.seq < before,
+        ]
+        chosen = sa.select(DECISIONS).where(*(w for w in wanted if w is not None))
+        return [Entry.from_row(row) for row in self._read(chosen.order_by(DECISIONS.c.seq.desc()).limit(limit))]
+
+    def kinds(self) -> list[str]:
+        """The kinds of the entries, in order."""
+        return [row["kind"] for row in self._read(sa.select(DECISIONS.c.kind).distinct().order_by(DECISIONS.c.kind))]
+
     def find(self, decision_id: str) -> Entry | None:
         with self._reading() as connection:
             return _find(connection, decision_id)

@@ -29,7 +29,7 @@ def listens(made):
 
 def test_without_any_setting_everything_binds_to_loopback_and_asks_nobody(tmp_path):
     usual = layout(tmp_path)
-    assert listens(usual) == dict.fromkeys(("prefect", "mlflow", "evidently", "reports", "serve"), "127.0.0.1")
+    assert listens(usual) == dict.fromkeys(("prefect", "mlflow", "evidently", "reports", "serve", "ui"), "127.0.0.1")
     require_guarded(usual, {})
 
 
@@ -37,18 +37,19 @@ def test_another_address_is_refused_with_all_that_is_missing(tmp_path):
     with pytest.raises(UsageError) as refused:
         require_guarded(layout(tmp_path, host=OTHER), {})
     said = str(refused.value).splitlines()
-    assert [line.split()[0] for line in said[1:]] == ["prefect", "reports", "serve", "mlflow", "evidently"]
+    assert [line.split()[0] for line in said[1:]] == ["prefect", "reports", "ui", "serve", "mlflow", "evidently"]
     assert "PREFECT_SERVER_API_AUTH_STRING" in said[1]
     assert "TRUEUP_REPORTS_TOKEN" in said[2]
-    assert "trueup token add" in said[3]
-    assert "Flask-WTF" in said[4]
+    assert "TRUEUP_REPORTS_TOKEN" in said[3]
+    assert "trueup token add" in said[4]
+    assert "Flask-WTF" in said[5]
     assert refused.value.exit_code == 2
 
 
 def test_another_address_is_taken_where_each_server_asks(tmp_path):
     guarded = layout(tmp_path, host=OTHER, reports_token=TOKEN, without="mlflow,evidently,serve")
     require_guarded(guarded, AUTH)
-    assert listens(guarded) == {"prefect": OTHER, "reports": OTHER}
+    assert listens(guarded) == {"prefect": OTHER, "reports": OTHER, "ui": OTHER}
     assert guarded.api == f"http://{OTHER}:4200/api"
     assert guarded.origins == f"http://{OTHER}:4200"
     environment = guarded.environment(AUTH)

@@ -13,8 +13,8 @@ def layout(tmp_path, **settings):
 
 def test_servers_can_be_left_out(tmp_path):
     less = layout(tmp_path, without="mlflow, evidently")
-    assert less.programs == ["prefect", "reports", "worker"]
-    assert set(less.ports) == {"prefect", "reports"}
+    assert less.programs == ["prefect", "reports", "ui", "worker"]
+    assert set(less.ports) == {"prefect", "reports", "ui"}
     assert less.has_mlflow  # its database is made all the same
     assert set(less.addresses) == {"PREFECT_API_URL", "TRUEUP_REPORTS_PAGES"}
 
@@ -31,7 +31,7 @@ def test_the_models_server_is_started_when_a_config_wants_it(tmp_path):
 
 def test_what_the_flows_need_cannot_be_left_out(tmp_path):
     with pytest.raises(
-        ConfigError, match="TRUEUP_WITHOUT: worker cannot be left out; evidently, mlflow, reports, serve can"
+        ConfigError, match="TRUEUP_WITHOUT: worker cannot be left out; evidently, mlflow, reports, serve, ui can"
     ):
         layout(tmp_path, without="worker,mlflow")
 

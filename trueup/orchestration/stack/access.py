@@ -15,7 +15,7 @@ from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 
 from trueup.errors import UsageError
-from trueup.orchestration.stack.services import EVIDENTLY, MLFLOW, PREFECT, REPORTS, SERVE, Layout
+from trueup.orchestration.stack.services import EVIDENTLY, MLFLOW, PREFECT, REPORTS, SERVE, UI, Layout
 from trueup.serving.settings import tokens_file
 
 if TYPE_CHECKING:
@@ -51,6 +51,8 @@ def _unguarded(layout: Layout, environment: Mapping[str, str]) -> Iterator[str]:
         yield f"prefect has no authentication: set {SERVER_AUTH}=user:password (at least {_LEAST} characters), {elsewhere}"
     if REPORTS in programs and not layout.settings.reports_token:
         yield "reports has no authentication: set TRUEUP_REPORTS_TOKEN, or leave it out: TRUEUP_WITHOUT=reports"
+    if UI in programs and not layout.settings.reports_token:
+        yield "ui has no authentication: set TRUEUP_REPORTS_TOKEN, or leave it out: TRUEUP_WITHOUT=ui"
     if SERVE in programs and not tokens_file(layout.home).is_file():
         yield "serve has no tokens: make one with `trueup token add NAME`, or leave it out: TRUEUP_WITHOUT=serve"
     if MLFLOW in programs:
@@ -69,7 +71,7 @@ def authorization(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def bearer(token: str | None) -> dict[str, str]:
-    """The Authorization header for the reports' server."""
+    """The Authorization header for the reports' server and the live page."""
     return {"Authorization": f"Bearer {token}"} if token else {}
 
 
@@ -88,7 +90,7 @@ class TokenOnly:
         ):
             await self._app(scope, receive, send)
             return
-        challenge = {"WWW-Authenticate": 'Basic realm="the reports of Trueup; any name, and TRUEUP_REPORTS_TOKEN"'}
+        challenge = {"WWW-Authenticate": 'Basic realm="Trueup; any name, and TRUEUP_REPORTS_TOKEN"'}
         await PlainTextResponse("authentication required", 401, challenge)(scope, receive, send)
 
 

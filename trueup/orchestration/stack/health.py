@@ -13,9 +13,16 @@ import httpx
 import tenacity
 
 from trueup.orchestration.stack.access import authorization, bearer
-from trueup.orchestration.stack.services import EVIDENTLY, MLFLOW, POOL, PREFECT, REPORTS, SERVE, WORKER, Layout
+from trueup.orchestration.stack.services import EVIDENTLY, MLFLOW, POOL, PREFECT, REPORTS, SERVE, UI, WORKER, Layout
 
-_PATHS = {PREFECT: "/api/health", MLFLOW: "/health", EVIDENTLY: "/api/version", REPORTS: "/", SERVE: "/health/live"}
+_PATHS = {
+    PREFECT: "/api/health",
+    MLFLOW: "/health",
+    EVIDENTLY: "/api/version",
+    REPORTS: "/",
+    SERVE: "/health/live",
+    UI: "/health",
+}
 _SECONDS = 3.0
 
 
@@ -24,7 +31,7 @@ def healthy(layout: Layout, program: str, since: datetime) -> bool:
     try:
         if program == WORKER:
             return _worker_beats(layout, since)
-        who = bearer(layout.settings.reports_token) if program == REPORTS else {}
+        who = bearer(layout.settings.reports_token) if program in {REPORTS, UI} else {}
         return _ask("GET", layout.address(program) + _PATHS[program], who).status_code == 200
     except (httpx.HTTPError, httpx.InvalidURL, ValueError):
         return False

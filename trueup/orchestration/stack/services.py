@@ -17,7 +17,7 @@ from trueup.config.settings import Settings
 
 POOL = "local"
 PREFECT, WORKER, MLFLOW, EVIDENTLY, REPORTS = "prefect", "worker", "mlflow", "evidently", "reports"
-SERVE = "serve"
+SERVE, UI = "serve", "ui"
 HOME_MARK, PROGRAM_MARK = "TRUEUP_STACK_HOME", "TRUEUP_STACK_PROGRAM"
 _SOCKET_LETTERS = 80  # a Unix socket's path has 104 to 108 bytes, and supervisord appends its pid meanwhile
 
@@ -71,6 +71,7 @@ class Layout:
             EVIDENTLY: s.evidently_port,
             REPORTS: s.reports_port,
             SERVE: s.serve_port,
+            UI: s.ui_port,
         }
         return {program: port for program, port in ports.items() if program in self.programs}
 
@@ -90,7 +91,7 @@ class Layout:
         """All programs, in the order in which they start."""
         out = self.settings.left_out if self.has_mlflow else self.settings.left_out | {MLFLOW}
         out = out if self.serves else out | {SERVE}
-        return [p for p in (PREFECT, MLFLOW, EVIDENTLY, REPORTS, SERVE, WORKER) if p not in out]
+        return [p for p in (PREFECT, MLFLOW, EVIDENTLY, REPORTS, SERVE, UI, WORKER) if p not in out]
 
     @property
     def serves(self) -> bool:
@@ -193,6 +194,8 @@ class Layout:
             return [python, "-m", "trueup.orchestration.stack.reports", *self._listen(REPORTS)], {}
         if program == SERVE:
             return [python, "-m", "trueup", "serve", *self._listen(SERVE)], {}
+        if program == UI:
+            return [python, "-m", "trueup.ui.server", *self._listen(UI)], {}
         workspace = str(self.home / "evidently")
         run = [python, "-c", f"{_FETCH if s.address else ''}{_UI}", "ui", "--workspace", workspace]
         return [*run, *self._listen(EVIDENTLY)], {}

@@ -1,0 +1,211 @@
+"""The server of `trueup ui`: pages, their files, and the events that keep them live. It only reads."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response, StreamingResponse
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from trueup.config.settings import Settings
+from trueup.orchestration.stack.access import TokenOnly
+from trueup.ui import forms, pages
+from trueup.ui.fleet import Row, row_of, rows
+from trueup.ui.guards import ReadOnly
+from trueup.ui.live import PAUSE, Live
+from trueup.ui.reader import Facts, Reader
+from trueup.ui.render import STATIC, page
+from trueup.ui.urgency import ORDER, words
+
+_MONTH: Final = "public, max-age=2592000, immutable"
+
+
+def application(settings: Settings, host: str = "127.0.0.1", pause: float = PAUSE) -> Starlette:
+    """Serve the pages of a home, which need not exist yet; `pause` is the time between two looks at it, in seconds.
+
+    Unknown Host headers are rejected, because a page of another site could otherwise read these (DNS rebinding). With
+    `reports_token`, each request needs it.
+    """
+    ui = Ui(settings, pause)
+    routes = [
+        Route("/", ui.fleet),
+        Route("/models/{name}", ui.model),
+        Route("/decisions/{seq:int}", ui.decision),
+        Route("/ledger", ui.ledger),
+        Route("/approvals", ui.approvals),
+        Route("/approvals/{seq:int}/form", ui.form),
+        Route("/events", ui.events),
+        Route("/health", ui.health),
+        Route("/static/plotly.min.js", _plotly),
+        Mount("/static", _Kept(directory=str(STATIC))),
+    ]
+    names = sorted({"127.0.0.1", "localhost", host} - {"0.0.0.0"})
+    guards = [Middleware(ReadOnly), Middleware(TrustedHostMiddleware, allowed_hosts=names, www_redirect=False)]
+    if settings.reports_token is not None:
+        guards.append(Middleware(TokenOnly, token=settings.reports_token, signed=""))
+    guards.append(Middleware(GZipMiddleware, minimum_size=2000, compresslevel=4))
+    return Starlette(routes=routes, middleware=guards, lifespan=ui.lifespan, exception_handlers={404: ui.missing})
+
+
+class Ui:
+    """The handlers of the routes."""
+
+    def __init__(self, settings: Settings, pause: float) -> None:
+        self.settings = settings
+        self.reader = Reader(settings)
+        self.live = Live(self.reader, pause)
+        self._rows: tuple[int, list[Row]] = (0, [])
+
+    @asynccontextmanager
+    async def lifespan(self, _app: Starlette) -> AsyncIterator[None]:
+        """Look at the home as long as the server runs."""
+        self.live.start()
+        try:
+            yield
+        finally:
+            await self.live.stop()
+
+    async def fleet(self, request: Request) -> Response:
+        """All models, what needs a person first."""
+        return await self._page(request, "fleet.html", lambda: self._fleet(), active="/")
+
+    async def model(self, request: Request) -> Response:
+        """One model over time."""
+        name = request.path_params["name"]
+
+        def values() -> dict[str, Any] | None:
+            facts = self.reader.facts.get(name) or (Facts(name) if name in self.reader.configs.names() else None)
+            if facts is None:
+                return None
+            row = row_of(facts, self.reader.configs.get(name), self._now())
+            return pages.model(self.reader.home, facts, row)
+
+        return await self._page(request, "model.html", values, active="")
+
+    async def decision(self, request: Request) -> Response:
+        """One decision with its evidence."""
+        seq = request.path_params["seq"]
+        return await self._page(request, "decision.html", lambda: pages.decision(self.reader.home, seq), active="")
+
+    async def ledger(self, request: Request) -> Response:
+        """All decisions, and what served at a time."""
+        asked = dict(request.query_params)
+        return await self._page(request, "ledger.html", lambda: pages.ledger(self.reader, asked), active="/ledger")
+
+    async def approvals(self, request: Request) -> Response:
+        """What waits for a person."""
+        return await self._page(
+            request,
+            "approvals.html",
+            lambda: pages.approvals(self.reader, self._current(), forms.server()),
+            active="/approvals",
+        )
+
+    async def form(self, request: Request) -> Response:
+        """Go on to Prefect's form of an approval."""
+        address = await run_in_threadpool(forms.address, request.path_params["seq"])
+        if address is not None:
+            return RedirectResponse(address, 302)
+        text = (
+            "Prefect has no open form for this approval: it was decided, or its flow run has not started yet. The command on "
+            "the page of approvals works without it."
+        )
+        return await self._page(request, "message.html", lambda: {"title": "No form", "text": text}, "", 404)
+
+    async def events(self, request: Request) -> Response:
+        """Server-sent events; see `Live.events`."""
+        since = request.query_params.get("since", "")
+        await self.live.ready.wait()
+        stream = self.live.events(int(since) if since.isdecimal() and len(since) < 19 else None, self._summary)
+        return StreamingResponse(stream, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+
+    async def health(self, _request: Request) -> Response:
+        """Answers once the home was looked at."""
+        await self.live.ready.wait()
+        return Response("ok", media_type="text/plain")
+
+    async def missing(self, request: Request, _error: Exception) -> Response:
+        """There is no such page."""
+        values = {"title": "Not found", "text": "There is no such page in this home."}
+        return await self._page(request, "message.html", lambda: values, "", 404)
+
+    async def _page(
+        self,
+        request: Request,
+        template: str,
+        values: Callable[[], dict[str, Any] | None],
+        active: str,
+        status: int = 200,
+    ) -> Response:
+        await self.live.ready.wait()
+        query = f"?{request.url.query}" if request.url.query else ""
+        common: dict[str, Any] = {"active": active, "here": f"{request.url.path}{query}"}
+
+        def made() -> str | None:
+            common.update(revision=self.live.revision, problem=self.reader.problem)
+            found = values()
+            return None if found is None else page(template, **common, **found)
+
+        text = await self.live.do(made)
+        return await self.missing(request, LookupError()) if text is None else HTMLResponse(text, status)
+
+    def _fleet(self) -> dict[str, Any]:
+        current = self._current()
+        counts = Counter(row.needs[0] for row in current)
+        nothing = (
+            f"Neither {self.settings.configs} has a config nor has the home {self.settings.home} a decision; `trueup new` "
+            "writes a config, and `trueup run MODEL` turns the loop."
+        )
+        ordered = sorted(counts.items(), key=lambda item: ORDER.index(item[0]))
+        return {"rows": current, "counts": ordered, "nothing": nothing}
+
+    def _current(self) -> list[Row]:
+        """The rows of the present revision."""
+        if self._rows[0] != self.live.revision:
+            names = self.reader.names()
+            facts = [self.reader.facts.get(name) or Facts(name) for name in names]
+            configs = {name: self.reader.configs.get(name) for name in names}
+            self._rows = self.live.revision, rows(facts, configs, self._now())
+        return self._rows[1]
+
+    def _now(self) -> datetime:
+        return self.reader.now() or datetime.now(UTC)
+
+    def _summary(self, name: str) -> str:
+        """What has changed about a model, as a screen reader says it."""
+        facts = self.reader.facts.get(name)
+        if facts is None or facts.newest is None:
+            return f"{name} changed"
+        last = facts.newest
+        return f"{name}: batch until {last.window.end:%Y-%m-%d}, {words(last.body.diagnosis)}"
+
+
+class _Kept(StaticFiles):
+    """Files that a browser keeps: their addresses change with their content."""
+
+    def file_response(self, *arguments: Any, **more: Any) -> Response:
+        answer = super().file_response(*arguments, **more)
+        answer.headers["Cache-Control"] = _MONTH
+        return answer
+
+
+async def _plotly(_request: Request) -> Response:
+    """Plotly's script, from its Python package, which is not imported for it."""
+    package = find_spec("plotly")
+    assert package is not None  # one of the dependencies
+    assert package.origin is not None
+    file = Path(package.origin).parent / "package_data" / "plotly.min.js"
+    return FileResponse(file, media_type="text/javascript", headers={"Cache-Control": _MONTH})

@@ -1,0 +1,55 @@
+"""Runs the server of `trueup ui` until it is ended; in the stack as `python -m trueup.ui.server --host H --port P`."""
+
+from __future__ import annotations
+
+import argparse
+from ipaddress import ip_address
+
+import uvicorn
+
+from trueup.config.settings import Settings
+from trueup.errors import UsageError
+from trueup.ui.app import application
+
+
+def serve(settings: Settings, host: str, port: int) -> None:
+    """Serve until Ctrl-C or SIGTERM. Raises UsageError for an address that others reach, without a token."""
+    if not _loopback(host) and settings.reports_token is None:
+        raise UsageError(
+            f"--host {host} can be reached from other machines, and the page asks nobody who they are: set TRUEUP_REPORTS_TOKEN, "
+            "or leave --host out and use a tunnel (docs/operations.md)"
+        )
+    run(settings, host, port)
+
+
+def run(settings: Settings, host: str, port: int) -> None:
+    """Serve at any address: a container's is its own, and the stack has checked its access."""
+    # Open pages are let go after a moment: their connections would otherwise last as long as the pages.
+    uvicorn.run(
+        application(settings, host),
+        host=host,
+        port=port,
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=2,
+    )
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def main() -> None:
+    """Serve until ended."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--host", required=True)
+    parser.add_argument("--port", type=int, required=True)
+    arguments = parser.parse_args()
+    run(Settings(), arguments.host, arguments.port)
+
+
+if __name__ == "__main__":
+    main()
