@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from trueup.adapters.mlflow.runs import Tracking
     from trueup.adapters.openlineage import Lineage
     from trueup.adapters.sources.port import SourcePort
+    from trueup.adapters.telemetry import Traces
 
 HOME_TAG = "trueup.home"  # tag of MLflow's runs with the home that started them
 
@@ -210,6 +211,15 @@ class Home:
         from trueup.adapters.openlineage import open_lineage
 
         return open_lineage(address)
+
+    @cached_property
+    def traces(self) -> Traces | None:
+        """Sends the spans of turns to OpenTelemetry, if the environment asks for it; see `Settings.traces`."""
+        if not self.settings.traces:
+            return None
+        from trueup.adapters.telemetry import open_traces
+
+        return open_traces()
 
     @cached_property
     def background(self) -> Background:

@@ -8,7 +8,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from tests.serving.made import bundle
 from tests.serving.test_app import ROW, Server
-from trueup.serving.traces import ENDPOINT, Request, Traces, open_traces
+from trueup.adapters.telemetry import ENDPOINT
+from trueup.serving.traces import Request, Traces, open_traces
 
 
 def test_each_request_has_a_span_in_the_trace_of_its_caller(tmp_path):

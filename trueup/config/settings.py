@@ -145,6 +145,10 @@ class Settings(BaseSettings):
         description="Server that gets OpenLineage events of every stage, or `file:///path/events.jsonl`; needs `trueup[lineage]`. Default: OPENLINEAGE_URL; empty: none.",
         repr=False,
     )
+    traces: bool = Field(
+        True,
+        description="Whether each turn is a trace for OpenTelemetry if OTEL_EXPORTER_OTLP_ENDPOINT is set; needs `trueup[traces]`. See docs/how-to/metrics.md.",
+    )
     webhook_url: str | None = Field(
         None,
         description="Address at which MLflow's server reaches the reports' server of the stack, for webhooks about changed aliases. Default: that server itself, if the stack runs MLflow for this machine only.",
@@ -232,7 +236,7 @@ class Settings(BaseSettings):
         """Return settings for a separate home, with local databases only and without reports."""
         elsewhere = ("database_url", "mlflow_uri", "mlflow_backend", "mlflow_artifacts", "ledger_anchor")
         none = {**dict.fromkeys(elsewhere), "lineage_url": ""}
-        return self.model_copy(update={**none, "home": str(home), "reports": False, **changes})
+        return self.model_copy(update={**none, "home": str(home), "reports": False, "traces": False, **changes})
 
     @property
     def lineage(self) -> str | None:

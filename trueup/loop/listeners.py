@@ -8,6 +8,7 @@ from typing import Any
 
 from trueup.loop.followed import Listener, following
 from trueup.loop.lineage import LineageOfStages
+from trueup.loop.traces import TraceOfTurn
 from trueup.model import Model
 
 
@@ -17,5 +18,6 @@ def followed(do: Any, model: Model, what: str, as_of: datetime) -> AbstractConte
 
 
 def _listeners(model: Model) -> list[Listener]:
-    lineage = model.home.lineage
-    return [] if lineage is None else [LineageOfStages(model, lineage)]
+    lineage, traces = model.home.lineage, model.home.traces
+    listeners: list[Listener] = [] if lineage is None else [LineageOfStages(model, lineage)]
+    return listeners if traces is None else [*listeners, TraceOfTurn(traces)]

@@ -45,6 +45,8 @@ def pass_on(home: Home) -> None:
     """Deliver the outbox at the end of a run. Errors are only logged, because events can wait."""
     if (lineage := home.__dict__.get("lineage")) is not None and (said := lineage.flush().words):
         log.warning("%s", said)
+    if (traces := home.__dict__.get("traces")) is not None and (said := traces.flush()):
+        log.warning("%s", said)
     if "ledger" not in home.__dict__:
         return  # no decision or event was recorded
     from trueup.audit.verify import anchor

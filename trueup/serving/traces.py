@@ -6,12 +6,11 @@ The packages are imported only then; `pip install trueup[traces]` installs what 
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping
-from importlib import import_module
 from typing import Any, Final, NamedTuple
 
-ENDPOINT: Final = "OTEL_EXPORTER_OTLP_ENDPOINT"
+from trueup.adapters.telemetry import open_provider
+
 _log: Final = logging.getLogger("trueup.serving")
 
 
@@ -65,17 +64,5 @@ class Traces:
 
 def open_traces() -> Traces | None:
     """Traces as the environment asks for them; None if it does not, or (said in the log) if a package is missing."""
-    if not os.environ.get(ENDPOINT):
-        return None
-    try:
-        sdk = import_module("opentelemetry.sdk.trace")
-        export = import_module("opentelemetry.sdk.trace.export")
-        resources = import_module("opentelemetry.sdk.resources")
-        exporter = import_module("opentelemetry.exporter.otlp.proto.http.trace_exporter")
-    except ImportError as error:
-        _log.warning("%s is set, and there are no traces: %s; next: pip install 'trueup[traces]'", ENDPOINT, error)
-        return None
-    name = {"service.name": os.environ.get("OTEL_SERVICE_NAME", "trueup")}
-    provider = sdk.TracerProvider(resource=resources.Resource.create(name), shutdown_on_exit=False)
-    provider.add_span_processor(export.BatchSpanProcessor(exporter.OTLPSpanExporter()))
-    return Traces(provider)
+    opened = open_provider(_log)
+    return None if opened is None else Traces(opened[0])
