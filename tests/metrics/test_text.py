@@ -51,6 +51,9 @@ def test_a_scrape_says_what_the_ledger_and_the_store_hold(turned):
     seen = turned.served.observed[-1].figures
     assert of_toy(content, "champion_version") == state.version
     assert of_toy(content, "diagnosis", diagnosis=seen.diagnosis) == 1
+    assert of_toy(content, "finding", finding=seen.diagnosis) == 1
+    assert of_toy(content, "period_seconds") == 7 * 86400
+    assert of_toy(content, "decisions_total", outcome="rolled_back") == 0, "a rise from nothing could not be seen"
     assert of_toy(content, "gate_skill") == state.gate_skill.mean
     assert of_toy(content, "skill") == seen.skill.mean
     assert of_toy(content, "skill_low") == seen.skill.low

@@ -209,6 +209,12 @@ class Ledger:
             if row[receiver]
         }
 
+    def has_told(self) -> dict[Receiver, bool]:
+        """Whether any event was ever delivered to the event server, and whether any was looked at for people."""
+        columns: dict[Receiver, sa.Column[Any]] = {"events": OUTBOX.c.delivered_at, "people": OUTBOX.c.notified_at}
+        rows = {r: self._read(sa.select(OUTBOX.c.id).where(c.is_not(None)).limit(1)) for r, c in columns.items()}
+        return {receiver: bool(found) for receiver, found in rows.items()}
+
     def announced(self, model: str, topic: str) -> list[Message]:
         """All events of a topic about a model, oldest first."""
         return self._messages((OUTBOX.c.model == model) & (OUTBOX.c.topic == topic), None)

@@ -15,6 +15,7 @@ OF_MODELS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "info": ("The model's task and owner, always 1.", ("task", "owner")),
     "readable": ("Whether the model's config and figures could be read in this scrape.", ()),
     "diagnosis": ("The diagnosis of the newest monitored batch: 1 for it, 0 for the others.", ("diagnosis",)),
+    "finding": ("Whether the newest monitored batch has a finding; the first one is the diagnosis.", ("finding",)),
     "champion_version": ("The version that serves.", ()),
     "champion_epoch": ("The promotion that made it the champion.", ()),
     "champion_promoted_timestamp_seconds": ("When the champion was promoted.", ()),
@@ -42,6 +43,7 @@ OF_MODELS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "batch_rows": ("Rows of the newest batch.", ()),
     "batch_quarantined_rows": ("Rows of the newest batch in quarantine.", ()),
     "batch_broken": ("Whether the newest batch broke its contract.", ()),
+    "period_seconds": ("Longest span of a batch.", ()),
     "batch_end_timestamp_seconds": ("End of the newest batch.", ()),
     "batch_due_timestamp_seconds": ("When the next batch is late; only for models on the wall clock.", ()),
     "approvals_open": ("Challengers that wait for a person.", ()),
@@ -54,16 +56,17 @@ OF_MODELS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "outbox_waiting": ("Events that wait for the event server, or to be looked at for people.", ("receiver",)),
     "outbox_oldest_timestamp_seconds": ("When the oldest of them was recorded.", ("receiver",)),
 }
-OF_HOME: Final[dict[str, str]] = {
-    "info": "The version of Trueup that reads the home, always 1.",
-    "models": "Models with a config.",
-    "configs_broken": "Configs with mistakes; `trueup_model_readable` names their models.",
-    "configs_unread": "Configs that the next scrapes will read.",
-    "ledger_readable": "Whether ledger and store of the home could be read in this scrape.",
-    "ledger_entries": "Entries of the ledger.",
-    "ledger_unsigned_entries": "Entries of the ledger without a signature.",
-    "scrape_errors": "Models whose figures could not be read in this scrape.",
-    "scrape_seconds": "Wall seconds that this scrape took.",
+OF_HOME: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
+    "info": ("The version of Trueup that reads the home, always 1.", ("version",)),
+    "models": ("Models with a config.", ()),
+    "configs_broken": ("Configs with mistakes; `trueup_model_readable` names their models.", ()),
+    "configs_unread": ("Configs that the next scrapes will read.", ()),
+    "ledger_readable": ("Whether ledger and store of the home could be read in this scrape.", ()),
+    "ledger_entries": ("Entries of the ledger.", ()),
+    "ledger_unsigned_entries": ("Entries of the ledger without a signature.", ()),
+    "outbox_delivers": ("Whether an event ever got to the event server, or was looked at for people.", ("receiver",)),
+    "scrape_errors": ("Models whose figures could not be read in this scrape.", ()),
+    "scrape_seconds": ("Wall seconds that this scrape took.", ()),
 }
 
 
@@ -79,8 +82,7 @@ class Families:
             f"{_MODEL}decisions", "Entries of the ledger by outcome.", labels=["model", "outcome"]
         )
         self._of_home = {
-            name: GaugeMetricFamily(_HOME + name, text, labels=["version"] if name == "info" else [])
-            for name, text in OF_HOME.items()
+            name: GaugeMetricFamily(_HOME + name, text, labels=labels) for name, (text, labels) in OF_HOME.items()
         }
 
     def of_model(self, model: str, name: str, value: float | None, *labels: str) -> None:

@@ -50,6 +50,7 @@ class Reader:
         self._seen: set[int] = set()
         self.entries = self.unsigned = 0
         self.waiting: Mapping[tuple[str, Receiver], Waiting] = {}
+        self.told: Mapping[Receiver, bool] = {}
 
     def look(self) -> None:
         """Read what was recorded since the last call. Raises LedgerError and WorkError as the home does."""
@@ -57,7 +58,7 @@ class Reader:
             self._forget()  # the database was replaced by an older one
         self._read_ledger()
         self._read_results()
-        self.waiting = self._home.ledger.waiting()
+        self.waiting, self.told = self._home.ledger.waiting(), self._home.ledger.has_told()
 
     def standing(self, model: str) -> Standing:
         """What the ledger says of a model."""

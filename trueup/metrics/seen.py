@@ -60,6 +60,7 @@ class Seen:
     """A monitoring result."""
 
     diagnosis: str
+    findings: tuple[str, ...]
     champion: int | None
     skill: Skill | None
     champion_age_days: float | None = None

@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 from prometheus_client import generate_latest
 
 from trueup.config.schema import ModelConfig
-from trueup.domain.data.periods import period_of
+from trueup.domain.data.periods import LONGEST, period_of
 from trueup.domain.monitoring.diagnosis import NAMES
 from trueup.domain.types import Status
 from trueup.home import Home
@@ -29,6 +29,7 @@ from trueup.metrics.standing import Standing
 __all__ = ["CONTENT_TYPE", "Figures", "text"]
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+_OUTCOMES: Final = ("promoted", "rejected", "held", "pending", "refused", "failed", "rolled_back", "override")
 _COLUMNS: Final = 3  # columns whose effect is told
 _log: Final = logging.getLogger(__name__)
 
@@ -63,6 +64,8 @@ class Figures:
         families.of_home("ledger_readable", 1)
         families.of_home("ledger_entries", self._reader.entries)
         families.of_home("ledger_unsigned_entries", self._reader.unsigned)
+        for receiver, told in self._reader.told.items():
+            families.of_home("outbox_delivers", told, receiver)
         now, failed = self._home.now(), 0
         for name, config in configs.items():
             wrong = isinstance(config, str)
@@ -101,7 +104,8 @@ class Of:
 
     def ledger(self, standing: Standing, now: datetime) -> None:
         """What the ledger says: champion, decisions, and what waits for a person."""
-        self._families.decisions(self._name, sorted(standing.outcomes.items()))
+        counts = {**dict.fromkeys(_OUTCOMES, 0), **standing.outcomes}  # a rise from nothing is none for Prometheus
+        self._families.decisions(self._name, sorted(counts.items()))
         approval = standing.open_approval(now)
         self.add("approvals_open", approval is not None)
         if approval is not None:
@@ -126,6 +130,7 @@ class Of:
         seen = newest.body
         for name in NAMES:
             self.add("diagnosis", name == seen.diagnosis, name)
+            self.add("finding", name in seen.findings, name)
         if seen.champion_age_days is not None:
             self.add("champion_age_seconds", seen.champion_age_days * 86400)
         self.add("labels_matured", seen.matured)
@@ -175,12 +180,14 @@ class Of:
     def config(self, config: ModelConfig, recent: Recent) -> None:
         """What only the config says: owner, task, and moments in the model's time zone."""
         self.add("info", 1, config.task, config.governance.owner)
+        period = config.ingest.period
+        self.add("period_seconds", LONGEST[period].total_seconds())
         if recent.turn is None:
             return
         end, zone = recent.turn.window.end, ZoneInfo(config.ingest.timezone)
         self.add("batch_end_timestamp_seconds", end.replace(tzinfo=zone).timestamp())
         if config.clock == "wall":
-            late = period_of(end, config.ingest.period).end + config.ingest.late_after
+            late = period_of(end, period).end + config.ingest.late_after
             self.add("batch_due_timestamp_seconds", late.replace(tzinfo=zone).timestamp())
 
 

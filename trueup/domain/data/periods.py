@@ -13,7 +13,7 @@ from trueup.domain.types import Window
 
 Period = Literal["day", "week", "month"]
 FREQUENCY: Final = {"day": "D", "week": "W-SUN", "month": "M"}
-_LONGEST: Final = {"day": 1, "week": 7, "month": 31}
+LONGEST: Final = {"day": timedelta(days=1), "week": timedelta(days=7), "month": timedelta(days=31)}
 
 
 def period_of(moment: datetime, period: Period) -> Window:
@@ -26,7 +26,7 @@ def period_of(moment: datetime, period: Period) -> Window:
     if period == "week":
         start -= timedelta(days=start.weekday())
     try:
-        end = start + timedelta(days=_LONGEST[period])
+        end = start + LONGEST[period]
     except OverflowError:
         return Window(start, datetime.max)
     return Window(start, end.replace(day=1) if period == "month" else end)
