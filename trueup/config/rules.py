@@ -17,6 +17,7 @@ from trueup.config.plugins import ROOT, Plugin
 from trueup.config.policies import parse_all
 from trueup.config.schema import ModelConfig
 from trueup.config.sections.gates import GateConfig
+from trueup.config.sections.governance import named_in
 from trueup.config.tasks import Task
 from trueup.config.value_checks import MIN_BLOCKS, SHORTEST
 from trueup.errors import UsageError
@@ -49,6 +50,7 @@ class Mistake(NamedTuple):
 def contradictions(content: Mapping[str, Any], root: Path | None = None) -> Iterator[Mistake]:
     """Find contradictions in a raw config, which may have other mistakes, too; `root` is the folder of the configs."""
     yield from _leaks(content, root)
+    yield from _protected(content, root)
     yield from _not_for_task(content)
     yield from _unfit_gates(content, root)
     yield from _too_few_blocks(content)
@@ -106,6 +108,26 @@ def _leaks(content: Mapping[str, Any], root: Path | None) -> Iterator[Mistake]:
         if isinstance(column, str) and column in outcome:
             mend = "write `of: label`" if at[-1] == "of" else "remove it"
             yield Mistake(at, f"{column} is known only with the label; {mend}")
+
+
+def _protected(content: Mapping[str, Any], root: Path | None) -> Iterator[Mistake]:
+    """Find features of forbidden columns, and of columns with personal data without a reason."""
+    named = {key: meant(content, "governance", key) or [] for key in ("forbidden", "personal", "personal_inputs")}
+    served = [name for _, name in items(content, "serve", "personal")]
+    custom = written(content, "features", "custom") is not None  # its function gets the kept columns
+    for at, column in inputs(content, root):
+        of_features = at[0] == "features" or (custom and at[:2] == ("ingest", "keep"))
+        if not of_features or not isinstance(column, str):
+            continue
+        if named_in(column, named["forbidden"]):
+            yield Mistake(at, f"{column} is in governance.forbidden: no feature may be made of it; remove it")
+        if not named_in(column, named["personal"]):
+            continue
+        if column not in named["personal_inputs"]:
+            why = "say in governance.personal_inputs why the model needs it"
+            yield Mistake(at, f"{column} is in governance.personal; remove it, or {why}")
+        elif written(content, "serve") is not None and column not in served:
+            yield Mistake(("serve",), f"{column} is in governance.personal; name it in serve.personal, too")
 
 
 def _label_key(content: Mapping[str, Any]) -> Iterator[Mistake]:

@@ -73,6 +73,9 @@ class Governance(Part):
     risk_tier: str | None = None
     intended_use: str = ""
     limitations: tuple[str, ...] = ()
+    forbidden: tuple[str, ...] = ()
+    personal: tuple[str, ...] = ()
+    personal_inputs: dict[str, str] = {}
 
 
 class FittedOn(Part):

@@ -123,6 +123,37 @@ def test_the_moment_at_which_a_label_is_known_cannot_be_an_input():
     assert problems(text) == ["line 13, features.numeric[2]: told is known only with the label; remove it"]
 
 
+PROTECTED = GOOD.replace("[age]", "[age, income]") + "governance:\n"
+
+
+def test_no_feature_is_made_of_a_forbidden_column():
+    assert problems(PROTECTED + "  forbidden: [inc*, gender]\n") == [
+        "line 13, features.numeric[2]: income is in governance.forbidden: no feature may be made of it; remove it"
+    ]
+    history = PROTECTED + "  forbidden: [shop]\n"
+    history = history.replace("[age, income]", "[age]\n  history: [{name: h, by: [shop], windows: [1 day]}]")
+    assert "features.history[1].by[1]: shop is in governance.forbidden" in problems(history)[0]
+
+
+def test_a_forbidden_column_may_be_a_group_of_a_gate_but_not_reach_a_function_of_features():
+    kept = PROTECTED.replace("[customer]", "[customer]\n  keep: [gender]") + "  forbidden: [gender]\n"
+    kept += "promote:\n  gates: [{kind: fairness, columns: [gender], metric: selection_rate, margin: 0.1}]\n"
+    assert parse_model(kept).governance.forbidden == ["gender"]
+    (found,) = problems(kept.replace("features:", "features:\n  custom: mine:features"))
+    assert "ingest.keep[1]: gender is in governance.forbidden" in found
+
+
+def test_a_feature_of_personal_data_needs_a_reason():
+    text = PROTECTED + "  personal: [income, '*_email']\n"
+    (found,) = problems(text)
+    assert "income is in governance.personal; remove it, or say in governance.personal_inputs why" in found
+    reasoned = text + "  personal_inputs: {income: the loan is sized by it}\n"
+    assert parse_model(reasoned).governance.personal_inputs == {"income": "the loan is sized by it"}
+    (unserved,) = problems(reasoned + "serve: {}\n")
+    assert "income is in governance.personal; name it in serve.personal, too" in unserved
+    assert parse_model(reasoned + "serve: {personal: [income]}\n")
+
+
 @pytest.mark.parametrize(
     ("name", "mend"),
     [

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final, Protocol, TypeAlias
 
@@ -70,6 +70,14 @@ class Result:
     problem: str = ""  # reason why it could not be checked
     ran: bool = True
     failing: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+
+
+_VALUES: Final = frozenset({"partial_unexpected_list", "partial_unexpected_counts", "observed_value", "details"})
+
+
+def without_values(result: Result) -> Result:
+    """The result without values of the column: only counts and shares are left."""
+    return replace(result, figures={k: v for k, v in result.figures.items() if k not in _VALUES})
 
 
 @dataclass(frozen=True)

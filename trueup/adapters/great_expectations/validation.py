@@ -16,7 +16,7 @@ import pandas as pd
 from pandas.api import types as dtypes
 
 from trueup.adapters.great_expectations import engine
-from trueup.adapters.great_expectations.checks import Check, CheckResult, Outcome, Result, Rows, always
+from trueup.adapters.great_expectations.checks import Check, CheckResult, Outcome, Result, Rows, always, without_values
 from trueup.adapters.great_expectations.parts import ask
 from trueup.adapters.great_expectations.tally import plain
 from trueup.config.rules import Mistake
@@ -102,7 +102,7 @@ def check(rows: Rows, config: ModelConfig, facts: Facts) -> ValidationResult:
     results = {i: c.result or _not_run(c, unfit) for i, c in enumerate(checks)}
     if left := {i: checks[i] for i, result in results.items() if result is None}:
         results |= ask(rows, [c for c in config.input_columns if c not in absent], left)
-    checked = [(c, result) for c, result in zip(checks, results.values(), strict=True) if result is not None]
+    checked = [(c, _shown(c, r, config)) for c, r in zip(checks, results.values(), strict=True) if r is not None]
     return _summarise(rows, config, facts, checked)
 
 
@@ -216,6 +216,11 @@ def _not_run(check: Check, unfit: Mapping[str, str]) -> Result | None:
     bad = [f"{column} {unfit[column]}" for column in check.columns if column in unfit]
     finds_it = check.outcome is Outcome.MALFORMED
     return Result(False, problem=", ".join(bad), ran=False) if bad and not finds_it else None
+
+
+def _shown(check: Check, result: Result, config: ModelConfig) -> Result:
+    """A result as reports and reasons may show it: without values of a column with personal data."""
+    return without_values(result) if any(map(config.governance.is_personal, check.columns)) else result
 
 
 def _summarise(

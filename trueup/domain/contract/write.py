@@ -108,7 +108,8 @@ def _property(
         for rule in quality
     )
     made["required"] = must or name in (*ingest.key, ingest.time)
-    if config.serve is not None and name in config.serve.personal:
+    served = config.serve is not None and name in config.serve.personal
+    if served or config.governance.is_personal(name):
         made["classification"] = "personal"
     elif reason := personal_name(name):
         made |= {"description": f"By its name it {reason}; decide its classification.", "tags": ["maybe-personal"]}
