@@ -94,13 +94,14 @@ def test_a_sound_model_passes_and_its_record_holds_the_figures(sound):
     assert sum(c["rows"] for c in verdicts["behaviour"].figures["checks"]) > 2000
 
 
-def test_ablation_tells_which_features_the_model_lives_on_and_decides_nothing(sound):
+def test_ablation_tells_which_features_the_model_lives_on_and_what_they_cost(sound):
     (entry,) = sound.home.ledger.entries("toy")
     worth = {w.group: w for w in entry.body.evaluation.ablation}
     assert worth.keys() == {"numeric", "categorical"}
     assert worth["numeric"].answer == "earns its place"
     assert worth["numeric"].low > 0.05
     assert worth["numeric"].difference == pytest.approx(worth["numeric"].without - worth["numeric"].with_group)
+    assert all(0 < w.ms < 5000 for w in worth.values())
     run = sound.home.tracking.client.get_run(entry.body.model.run_id)
     assert run.data.metrics["ablation_numeric"] == pytest.approx(worth["numeric"].difference)
 

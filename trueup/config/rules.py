@@ -299,6 +299,10 @@ def _unfit_gates(content: Mapping[str, Any], root: Path | None) -> Iterator[Mist
         for at, kind, gate in _gates(content, root):
             assert issubclass(kind, GateConfig)
             yield from (Mistake((*at, *place), what) for place, what in kind.problems(gate, task, features))
+            if gate.get("kind") == "features" and written(content, "evaluate", "ablation") is None:
+                yield Mistake(
+                    (*at, "kind"), "judges what `evaluate.ablation` measures; add `ablation: {}` to `evaluate`"
+                )
 
 
 def _no_policies(content: Mapping[str, Any], root: Path | None) -> Iterator[Mistake]:

@@ -202,6 +202,7 @@ class Ablated(Part):
     confidence: float
     fitted_on: int
     answer: str
+    ms: float | None = None  # to compute the group's features for 1,000 rows
 
 
 class Evaluated(Part):

@@ -134,7 +134,7 @@ def _slice_cells(s: Slice) -> list[str]:
 
 
 def _ablation_cells(a: Ablated) -> list[str]:
-    return [cell(a.with_group), cell(a.without), cell(a.difference), interval(a.low, a.high)]
+    return [cell(a.with_group), cell(a.without), cell(a.difference), interval(a.low, a.high), cell(a.ms)]
 
 
 def _grouped(checks: Sequence[Check]) -> list[tuple[str, list[Check]]]:

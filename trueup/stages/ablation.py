@@ -1,21 +1,28 @@
-"""Ablation: fits the accepted recipe without each group of features, to measure the group's value."""
+"""Ablation: fits the accepted recipe without each group of features, to measure the group's value, and times the group."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Collection
 from datetime import datetime
 from fnmatch import fnmatchcase
+from typing import Final
 
+from trueup.config.own_code import load_function
 from trueup.config.sections.features import FeaturesConfig
-from trueup.domain.features.features import FeatureSchema
+from trueup.domain.features.features import FeatureSchema, feature_frame
 from trueup.domain.features.history import history_names
 from trueup.domain.judging.bootstrap import Floats, paired_interval
+from trueup.domain.judging.gates.worth import EARNS, HARMS
 from trueup.domain.judging.metrics import row_losses
 from trueup.domain.learning.learning import predict
 from trueup.handoffs import Trained
 from trueup.ledger.record import Ablated
 from trueup.model import Model
-from trueup.stages.features import Examples, examples
+from trueup.stages.features import Examples, examples, outcomes_of, past_of
 from trueup.stages.train import fit_recipe
+
+_TIMED: Final = 10_000  # rows whose features are timed
 
 
 def ablation(
@@ -30,7 +37,7 @@ def ablation(
 
     The recipe stays as it was searched with all features. `predictions` are the challenger's predictions. Returns one record
     per group: its features, the mean loss with and without it, their difference with its interval (above 0 the group is
-    worth its place), and whether that is shown.
+    worth its place), whether that is shown, and the milliseconds that its features take for 1,000 rows.
     """
     settings = model.config.evaluate.ablation
     if settings is None or trained.received is not None:  # the rows of its training are elsewhere
@@ -55,7 +62,7 @@ def ablation(
         apart = losses(rest) - full
         bounds = paired_interval(apart, gate.event_time, e.block, e.confidence)
         low, high = bounds.bounds
-        shown = "earns its place" if low is not None and low > 0 else "harms" if high is not None and high < 0 else ""
+        shown = EARNS if low is not None and low > 0 else HARMS if high is not None and high < 0 else ""
         worth.append(
             Ablated(
                 group=name,
@@ -68,6 +75,7 @@ def ablation(
                 confidence=bounds.confidence,
                 fitted_on=len(before.y),
                 answer=shown or "not shown",
+                ms=_milliseconds(model, trained, features, as_of),
             )
         )
     return worth
@@ -93,3 +101,45 @@ def groups(declared: dict[str, list[str]], config: FeaturesConfig, schema: Featu
     grouped = {f for features in by_kind.values() for f in features}
     by_kind["custom"] = [f for f in schema.names if f not in grouped]
     return {name: features for name, features in by_kind.items() if features}
+
+
+def _milliseconds(model: Model, trained: Trained, features: Collection[str], as_of: datetime) -> float | None:
+    """How long some features of 1,000 rows take (wall time), with the reading of their past; None if none can be made alone.
+
+    The first rows of the newest batch of the gate window are computed again, and nothing is stored.
+    """
+    of = only(model.config.features, features)
+    usable = model.usable_batches(as_of)
+    batch = next((b for b in reversed(usable) if b.window.overlaps(trained.gate)), None)
+    if of is None or batch is None:
+        return None
+    store, custom = model.home.store, load_function(of.custom, model.home.configs) if of.custom else None
+    rows = next(iter(store.effective_chunks(batch.rows, store.columns(batch.rows), _TIMED)), None)
+    if rows is None or rows.empty:
+        return None
+    past = past_of(model.config, usable, batch.window, of)
+    begun = time.perf_counter()
+    feature_frame(rows, outcomes_of(of.history, model.home, past, batch.window), of, custom)
+    return round(1e6 * (time.perf_counter() - begun) / len(rows), 3)
+
+
+def only(config: FeaturesConfig, features: Collection[str]) -> FeaturesConfig | None:
+    """The part of a config that makes some features, with others that are made together with them; None if none does.
+
+    >>> only(FeaturesConfig(numeric=["x", "z"], calendar={"t": ["hour", "month"]}), ["x", "t_hour"])
+    FeaturesConfig(numeric=['x'], categorical=[], calendar={'t': ['hour']}, history=[], custom=None)
+    """
+    calendar = {c: [p for p in parts if f"{c}_{p}" in features] for c, parts in config.calendar.items()}
+    apart = [spec.model_copy(update={"by": [by]}) for spec in config.history for by in spec.by]
+    history = [spec for spec in apart if {*history_names([spec])} & {*features}]
+    made = {*config.numeric, *config.categorical, *history_names(config.history)}
+    made |= {f"{c}_{part}" for c, parts in config.calendar.items() for part in parts}
+    custom = config.custom if {*features} - made else None
+    parts = {
+        "numeric": [name for name in config.numeric if name in features],
+        "categorical": [name for name in config.categorical if name in features],
+        "calendar": {column: chosen for column, chosen in calendar.items() if chosen},
+        "history": history,
+        "custom": custom,
+    }
+    return FeaturesConfig.model_validate(parts) if any(parts.values()) else None

@@ -12,6 +12,7 @@ from trueup.domain.data.digest import config_digest
 from trueup.domain.judging import gates
 from trueup.domain.judging.evidence import Evidence
 from trueup.domain.judging.gates import CHALLENGER, CHAMPION, NO_CHAMPION, Case
+from trueup.domain.judging.gates.worth import Features
 from trueup.domain.types import EVENT_TIME, LABEL, Proposed, Reason, Status, Verdict, overall
 from trueup.errors import StaleDecision
 from trueup.governance.alias import align
@@ -53,6 +54,7 @@ def judge(model: Model, trained: Trained, evaluation: Evaluation) -> list[Verdic
         groups=frame[model.config.group_columns],
         behaviour=evaluation.behaviour,
         budget=evaluation.budget,
+        ablation=evaluation.ablation,
         classes=evaluation.classes,
         seed=model.config.train.seed,
         without_champion=evaluation.without_champion or NO_CHAMPION,
@@ -64,7 +66,9 @@ def judge(model: Model, trained: Trained, evaluation: Evaluation) -> list[Verdic
         attempt=weighed.attempt,
         contender=weighed.contender,
     )
-    return [same, *gates.judge(model.config.promote.gates, case)]
+    # The features of a received model were measured where it was trained: its training rows are there.
+    chosen = [g for g in model.config.promote.gates if trained.received is None or not isinstance(g, Features)]
+    return [same, *gates.judge(chosen, case)]
 
 
 def promote(model: Model, attempt: Attempt) -> Decided:

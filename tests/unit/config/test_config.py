@@ -340,7 +340,7 @@ def test_unknown_gate_and_unknown_key_within_it():
     found = problems(GOOD + "promote:\n  gates:\n    - {kind: pared}\n    - {kind: paired, margn: 1}\n")
     assert found[0] == (
         "line 16, promote.gates[1]: 'pared' is not one of 'paired', 'baseline', 'absolute', 'slices', "
-        "'fairness', 'calibration', 'behaviour', 'budget'; a gate of your own is named as `module:Class`"
+        "'fairness', 'calibration', 'behaviour', 'budget', 'features'; a gate of your own is named as `module:Class`"
     )
     assert found[1] == "line 17, promote.gates[2].margn: unknown key; did you mean `margin`?"
 

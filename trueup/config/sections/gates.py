@@ -28,6 +28,7 @@ class GateConfig(Plugin):
             "calibration": "trueup.domain.judging.gates.calibration:Calibration",
             "behaviour": "trueup.domain.judging.gates.behaviour:Behaviour",
             "budget": "trueup.domain.judging.gates.budget:Budget",
+            "features": "trueup.domain.judging.gates.worth:Features",
         },
     )
     TASKS: ClassVar[tuple[Task, ...]] = tuple(Task)  # that the gate can judge

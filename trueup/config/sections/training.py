@@ -65,7 +65,7 @@ class TrainConfig(Section):
 
 
 class AblationConfig(Section):
-    """Measures the gain of each group of features by fitting the recipe without it. It informs and never blocks."""
+    """Measures gain and cost of each group of features. It informs; the gate `features` judges."""
 
     groups: dict[str, list[str]] = Field(
         default={},

@@ -22,6 +22,7 @@ from trueup.domain.types import Burden
 if TYPE_CHECKING:
     from trueup.domain.judging.gates.behaviour import Violations
     from trueup.domain.judging.gates.budget import Cost
+    from trueup.domain.judging.gates.worth import Worth
 
 NO_CHAMPION = "no champion yet"
 CHALLENGER, CHAMPION, PRIOR, SIMPLE = "challenger", "champion", "prior", "simple"
@@ -37,7 +38,7 @@ class Case:
     shapes are as in `trueup.domain.judging.metrics`. `trained_until` has by role the exclusive end of the training rows' event
     times. `metrics` are those of the challenger. `slices` (n rows) has one column per declared slice, `groups` (n rows) one
     per column of the fairness gates. `behaviour` has one record per declared check, and `budget` one for each batch size and
-    number of repeats, as `BehaviourGate` and `BudgetGate` read them. `without_champion` is the reason if there are no
+    number of repeats, as `BehaviourGate` and `BudgetGate` read them; `ablation` has one for each group of features. `without_champion` is the reason if there are no
     predictions of a champion.
 
     `walked` is the evidence about the challenger's recipe on all rows that count, including the gate rows; by default only
@@ -57,6 +58,7 @@ class Case:
     groups: pd.DataFrame = field(default_factory=pd.DataFrame)
     behaviour: Sequence[Violations] = ()
     budget: Sequence[Cost] = ()
+    ablation: Sequence[Worth] = ()
     classes: Sequence[str] | None = None
     seed: int = 0
     without_champion: str = NO_CHAMPION
