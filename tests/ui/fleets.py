@@ -22,6 +22,11 @@ ingest:
   period: day
   label: {{column: y, known_after: 1 day}}
 features: {{numeric: [x], categorical: [c]}}
+validate:
+  min_rows: 1
+  expectations:
+    - {{type: expect_column_to_exist, kwargs: {{column: x}}}}
+evaluate: {{block: 1 hour}}
 clock: data
 """
 

@@ -21,6 +21,8 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from trueup.config.settings import Settings
+from trueup.home import Home
+from trueup.metrics.text import CONTENT_TYPE, text
 from trueup.orchestration.stack.access import TokenOnly
 from trueup.ui import forms, pages
 from trueup.ui.fleet import Row, row_of, rows
@@ -49,6 +51,7 @@ def application(settings: Settings, host: str = "127.0.0.1", pause: float = PAUS
         Route("/approvals/{seq:int}/form", ui.form),
         Route("/events", ui.events),
         Route("/health", ui.health),
+        Route("/metrics", ui.metrics),
         Route("/static/plotly.min.js", _plotly),
         Mount("/static", _Kept(directory=str(STATIC))),
     ]
@@ -57,7 +60,9 @@ def application(settings: Settings, host: str = "127.0.0.1", pause: float = PAUS
     if settings.reports_token is not None:
         guards.append(Middleware(TokenOnly, token=settings.reports_token, signed=""))
     guards.append(Middleware(GZipMiddleware, minimum_size=2000, compresslevel=4))
-    return Starlette(routes=routes, middleware=guards, lifespan=ui.lifespan, exception_handlers={404: ui.missing})
+    app = Starlette(routes=routes, middleware=guards, lifespan=ui.lifespan, exception_handlers={404: ui.missing})
+    app.state.live = ui.live
+    return app
 
 
 class Ui:
@@ -119,11 +124,11 @@ class Ui:
         address = await run_in_threadpool(forms.address, request.path_params["seq"])
         if address is not None:
             return RedirectResponse(address, 302)
-        text = (
+        words = (
             "Prefect has no open form for this approval: it was decided, or its flow run has not started yet. The command on "
             "the page of approvals works without it."
         )
-        return await self._page(request, "message.html", lambda: {"title": "No form", "text": text}, "", 404)
+        return await self._page(request, "message.html", lambda: {"title": "No form", "text": words}, "", 404)
 
     async def events(self, request: Request) -> Response:
         """Server-sent events; see `Live.events`."""
@@ -136,6 +141,11 @@ class Ui:
         """Answers once the home was looked at."""
         await self.live.ready.wait()
         return Response("ok", media_type="text/plain")
+
+    async def metrics(self, _request: Request) -> Response:
+        """The figures of the whole loop, for Prometheus."""
+        await self.live.ready.wait()
+        return Response(await self.live.do(self._metrics), media_type=CONTENT_TYPE)
 
     async def missing(self, request: Request, _error: Exception) -> Response:
         """There is no such page."""
@@ -159,8 +169,17 @@ class Ui:
             found = values()
             return None if found is None else page(template, **common, **found)
 
-        text = await self.live.do(made)
-        return await self.missing(request, LookupError()) if text is None else HTMLResponse(text, status)
+        found = await self.live.do(made)
+        return await self.missing(request, LookupError()) if found is None else HTMLResponse(found, status)
+
+    def _metrics(self) -> bytes:
+        if self.reader.home is not None:
+            return text(self.reader.home)
+        empty = Home(self.settings, looks=True)  # as long as there is no home, its figures say so
+        try:
+            return text(empty)
+        finally:
+            empty.close()
 
     def _fleet(self) -> dict[str, Any]:
         current = self._current()

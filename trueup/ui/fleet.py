@@ -25,7 +25,6 @@ from trueup.ui.urgency import ESTIMATED_DECAY, NEW, Signs, needs, rank
 
 _TOP: Final = 3  # columns that are named
 _OF_CHAMPION: Final = {DECAYED, STALE, ESTIMATED_DECAY, UNKNOWN, HEALTHY}
-_SLACK: Final = {"day": timedelta(hours=6), "week": timedelta(days=1), "month": timedelta(days=1)}
 
 
 @dataclass(frozen=True)
@@ -197,7 +196,7 @@ def _overdue(newest: Window, config: ModelConfig, local: datetime) -> timedelta 
     period: Period = config.ingest.period
     due = period_of(newest.end, period).end
     late = local - due
-    return late if config.clock == "wall" and late > _SLACK[period] else None
+    return late if config.clock == "wall" and late > config.ingest.late_after else None
 
 
 def _fresh(newest: Window | None, config: ModelConfig | None, local: datetime, overdue: timedelta | None) -> str:

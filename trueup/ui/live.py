@@ -19,7 +19,7 @@ T = TypeVar("T")
 PAUSE: Final = 0.5  # seconds between two looks at the home
 _CONFIGS: Final = 5.0  # seconds between two looks at the configs
 _TICK: Final = 60.0  # seconds after which pages ask again: lateness and expiry come with the clock
-_HEARTBEAT: Final = 15.0  # seconds, so that proxies keep the connection and a client that has gone is noticed
+HEARTBEAT: Final = 15.0  # seconds, so that proxies keep the connection and a client that has gone is noticed
 _NAMED: Final = 20  # models that are announced by name at once
 _NAME: Final = re.compile(NAME)
 
@@ -48,9 +48,10 @@ class Live:
     def __init__(self, reader: Reader, pause: float = PAUSE) -> None:
         self.reader = reader
         self.revision = 1
+        self.heartbeat = HEARTBEAT
         self.clients: set[Client] = set()
         self.ready = asyncio.Event()  # after the first look
-        self._pause = pause
+        self._pause, self._ended = pause, False
         self._thread = ThreadPoolExecutor(1, "trueup-ui")
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -61,6 +62,12 @@ class Live:
     def start(self) -> None:
         """Begin to look."""
         self._tasks = [asyncio.create_task(task()) for task in (self._poll, self._poll_configs, self._tick)]
+
+    def end(self) -> None:
+        """Let all open pages go, so that the server can stop."""
+        self._ended = True
+        for client in self.clients:
+            client.wake.set()
 
     async def stop(self) -> None:
         """End all work; open pages are let go."""
@@ -89,10 +96,12 @@ class Live:
         self.clients.add(client)
         try:
             yield "retry: 1000\n\n"
-            while True:
+            while not self._ended:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(client.wake.wait(), _HEARTBEAT)
+                    await asyncio.wait_for(client.wake.wait(), self.heartbeat)
                 client.wake.clear()
+                if self._ended:
+                    break
                 if not client.behind:
                     yield ": alive\n\n"
                     continue

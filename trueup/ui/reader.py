@@ -24,7 +24,7 @@ from trueup.model import MONITOR, Model
 from trueup.ui.records import Line, Seen
 
 SHOWN: Final = 24  # batches of a sparkline
-_READ: Final = 36  # results that are read for them: a batch has one for each time its labels were looked at
+_READ: Final = 30  # results that are read for them: a batch has one for each time its labels were looked at
 _AT_ONCE: Final = 500  # entries that are read together
 _OVERLAP: Final = 200  # numbers below the newest that may still become visible: transactions end in any order
 
@@ -97,7 +97,8 @@ class Reader:
         self.problem: str | None = None
         self._home: Home | None = None
         self._file: object = None
-        self._seq = self._number = 0
+        self._seq = 0
+        self._number: int | None = None  # of the newest result; None before the first look
         self._seen: set[int] = set()
 
     @property
@@ -127,7 +128,7 @@ class Reader:
         return Model(config, self._home) if isinstance(config, ModelConfig) and self._home is not None else None
 
     def names(self) -> list[str]:
-        """All models: with a config, or with a decision or a result."""
+        """All models: with a config, or with a decision."""
         return sorted({*self.configs.names(), *self.facts})
 
     def now(self) -> datetime | None:
@@ -142,14 +143,19 @@ class Reader:
 
     def _opened(self) -> Home | None:
         """The home, opened again if its database was replaced; None while it has no tables."""
-        file = database_file(sa.make_url(self.settings.database))
-        state = file.stat().st_ino if file is not None and file.exists() else None
+        state = None if (file := self._database()) is None or not file.exists() else file.stat().st_ino
         if self._home is not None and state != self._file:
             self.close()
-            self._forget()
         if self._home is None and (file is None or state is not None) and self._has_tables():
+            if state != self._file:
+                self._forget()
             self._home, self._file = Home(self.settings, looks=True), state
         return self._home
+
+    def _database(self) -> Path | None:
+        """The file of the home's database; None for a server's."""
+        url = sa.make_url(self.settings.database)
+        return database_file(url) if url.get_backend_name() == "sqlite" else None
 
     def _has_tables(self) -> bool:
         """Whether the database has all tables: an engine that only reads stands in for missing ones as long as it lives."""
@@ -160,23 +166,33 @@ class Reader:
             engine.dispose()
 
     def _forget(self) -> None:
-        self.facts, self._seq, self._number, self._seen = {}, 0, 0, set()
+        self.facts, self._seq, self._number, self._seen = {}, 0, None, set()
 
     def _read(self, home: Home) -> set[str]:
         if home.ledger.newest() < self._seq:  # another home took its place
             self._forget()
-        changed = self._read_entries(home)
-        first = self._number == 0
-        recorded = home.store.recorded_since(max(self._number - _OVERLAP, 0))
-        changed |= {name for number, name in recorded.items() if number not in self._seen}
+        if self._number is None:  # the first look: listing all results of years would take longer than reading the last
+            self._number = home.store.last_recorded()
+            self._seen = set(home.store.recorded_since(self._number - _OVERLAP))
+            self._read_entries(home)
+            changed = recorded = {*self.facts, *self.configs.names()}
+        else:
+            recorded = self._newly_recorded(home)
+            changed = self._read_entries(home) | recorded
+        for name in recorded:
+            listed = home.store.newest_results(name, MONITOR, Seen, _READ)
+            if listed or name in self.facts:
+                facts = self.facts.setdefault(name, Facts(name))
+                facts.recent = list({r.window: r for r in listed}.values())[-SHOWN:]
+        return changed & set(self.facts)
+
+    def _newly_recorded(self, home: Home) -> set[str]:
+        """The models with results that were not there at the last look."""
+        recorded = home.store.recorded_since((self._number or 0) - _OVERLAP)
+        names = {name for number, name in recorded.items() if number not in self._seen}
         self._number = max(recorded, default=self._number)
         self._seen = set(sorted(recorded)[-2 * _OVERLAP :])
-        for name in changed:
-            facts = self.facts.setdefault(name, Facts(name))
-            if first or any(recorded[n] == name for n in recorded):
-                listed = home.store.newest_results(name, MONITOR, Seen, _READ)
-                facts.recent = list({r.window: r for r in listed}.values())[-SHOWN:]
-        return changed
+        return names
 
     def _read_entries(self, home: Home) -> set[str]:
         changed = set()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 from ipaddress import ip_address
+from types import FrameType
 
 import uvicorn
 
 from trueup.config.settings import Settings
 from trueup.errors import UsageError
 from trueup.ui.app import application
+from trueup.ui.live import Live
 
 
 def serve(settings: Settings, host: str, port: int) -> None:
@@ -24,15 +26,22 @@ def serve(settings: Settings, host: str, port: int) -> None:
 
 def run(settings: Settings, host: str, port: int) -> None:
     """Serve at any address: a container's is its own, and the stack has checked its access."""
-    # Open pages are let go after a moment: their connections would otherwise last as long as the pages.
-    uvicorn.run(
-        application(settings, host),
-        host=host,
-        port=port,
-        log_level="warning",
-        access_log=False,
-        timeout_graceful_shutdown=2,
-    )
+    served = application(settings, host)
+    config = uvicorn.Config(served, host=host, port=port, log_level="warning", access_log=False)
+    _Server(config, served.state.live).run()
+
+
+class _Server(uvicorn.Server):
+    """Lets open pages go at its end: it would wait for their connections, which last as long as the pages."""
+
+    def __init__(self, config: uvicorn.Config, live: Live) -> None:
+        super().__init__(config)
+        self._live = live
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """End at a signal."""
+        super().handle_exit(sig, frame)
+        self._live.end()
 
 
 def _loopback(host: str) -> bool:
