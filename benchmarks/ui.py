@@ -86,6 +86,7 @@ def make(folder: Path, models: int, batches: int) -> None:
     checked = home.store.results(first, VALIDATE, Validated)[-1].body
     turn = home.store.results(first, RUN, dict)[-1].body
     text = (folder / "configs" / f"{first}.yaml").read_text().replace("period: week", "period: day")
+    text = text.replace("block: 8 hours", "block: 1 hour")
     for number in range(models):
         name = f"model_{number:03d}"
         (folder / "configs" / f"{name}.yaml").write_text(text.replace(first, name))
@@ -115,7 +116,9 @@ def _record(
             kind = _KINDS[number // _RETRAINED % len(_KINDS)]
             version += 1
             epoch += _decide(home, name, kind, number, version, epoch, window.end, entry)
-        skill = replace(seen.skill, mean=level + rng.gauss(0, 0.03))
+        mean, wide = level + rng.gauss(0, 0.03), 0.03 + rng.random() / 20
+        skill = replace(seen.skill, mean=mean, low=mean - wide, high=mean + wide)
+        loss = replace(seen.metrics[0], value=0.5 - mean / 2, low=0.45 - mean / 2, high=0.56 - mean / 2)
         finding = rng.choice(_FINDINGS)
         told = (f"{finding}: as in the home of a benchmark",)
         body = replace(

@@ -17,6 +17,7 @@ from trueup.ui.urgency import words
 Figure = dict[str, Any]
 _WIDTH, _HEIGHT, _EDGE = 116, 26, 3
 _COLUMNS: Final = 40  # in the heat map
+_MANY: Final = 90  # batches from which points and gaps would cover the lines
 
 
 def sparkline(values: Sequence[float | None], gate: float | None) -> Markup:
@@ -165,6 +166,8 @@ def _data(past: History) -> Figure:
     times = [_middle(b) for b in past.batches]
     maturity = [b.maturity for b in past.batches]
     share = [b.quarantine_share for b in past.batches]
+    if not any(b.rows for b in past.batches):
+        return {"data": [], "layout": {}}
     traces = [
         {
             "x": times,
@@ -205,7 +208,7 @@ def _drift(past: History) -> Figure:
         "colorscale": [[0, "--heat-0"], [0.4, "--heat-1"], [0.5, "--heat-2"], [1, "--heat-3"]],
         "colorbar": {"title": {"text": "× limit"}, "thickness": 10, "outlinewidth": 0},
         "hovertemplate": "%{y}<br>%{x|%Y-%m-%d}: %{z:.2f} × limit<extra></extra>",
-        "xgap": 1,
+        "xgap": 0 if len(compared) > _MANY else 1,
         "ygap": 1,
     }
     layout = {
@@ -241,7 +244,7 @@ def _line(x: Sequence[str | None], y: Sequence[float | None], name: str, colour:
         "name": text(name),
         "yaxis": axis,
         "type": "scatter",
-        "mode": "lines+markers",
+        "mode": "lines" if len(x) > _MANY else "lines+markers",
         "line": {"color": colour, "width": 2},
         "marker": {"color": colour, "size": 5},
         "hovertemplate": "%{y:.4f}",
@@ -283,7 +286,7 @@ def summary(past: History) -> Mapping[str, str]:
     last = past.batches[-1]
     measured = [b for b in past.batches if b.loss is not None]
     loss = (
-        f"{past.loss} {measured[-1].loss.value:.4f} in the last measured batch"
+        f"{past.loss.replace('_', '-')} {measured[-1].loss.value:.4f} in the last measured batch"
         if measured and measured[-1].loss
         else "not measured yet"
     )

@@ -6,12 +6,10 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from trueup.audit.dossiers import dossier_page
 from trueup.errors import TrueupError
 from trueup.governance.approval import resolution
 from trueup.governance.status import standing_at
 from trueup.home import Home
-from trueup.orchestration.links import address
 from trueup.ui.charts import figures, summary
 from trueup.ui.fleet import Row, expires
 from trueup.ui.history import History, history
@@ -44,6 +42,9 @@ def decision(home: Home | None, seq: int) -> dict[str, Any] | None:
     served = home.settings.reports_pages
     dossier = None
     if served is not None and version is not None:
+        from trueup.audit.dossiers import dossier_page  # these load what draws the reports
+        from trueup.orchestration.links import address
+
         dossier = address(home, dossier_page(home.root, entry.model, version))
     return {"entry": entry, "body": entry.body, "dossier": dossier, "closing": resolution(home, entry)}
 
