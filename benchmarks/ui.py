@@ -128,6 +128,7 @@ def _record(
             reasons=told,
             champion=version,
             skill=skill,
+            metrics=(loss, *seen.metrics[1:]),
             landed=2 * number + 2,
         )
         home.store.record(name, MONITOR, window, 2 * number + 2, window.end, body, "pass")
