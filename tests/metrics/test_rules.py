@@ -11,7 +11,12 @@ HOME = 'job="trueup", instance="a"'
 TOY = f'{HOME}, model="toy"'
 DAY = 24 * 3600
 
-SLOW = {"TrueupStale", "TrueupNoTurn", "TrueupApprovalWaits"}  # values an hour apart, of the others a minute
+SLOW = {
+    "TrueupSlowStage",
+    "TrueupStale",
+    "TrueupNoTurn",
+    "TrueupApprovalWaits",
+}  # values an hour apart, of the others a minute
 
 # By alert: series that fire it, and series that must not.
 FIRES = {
@@ -35,6 +40,7 @@ FIRES = {
     "TrueupRetrainsStopped": {f"trueup_model_retrain_stopped{{{TOY}}}": "1x10"},
     "TrueupRolledBack": {f'trueup_model_decisions_total{{{TOY}, outcome="rolled_back"}}': "0x5 1x55"},
     "TrueupRetrainFailed": {f'trueup_model_decisions_total{{{TOY}, outcome="failed"}}': "2x5 3x55"},
+    "TrueupSlowStage": {f'trueup_model_stage_seconds{{{TOY}, run="run", stage="train"}}': "20x100 70x6"},
     "TrueupModelUnreadable": {f"trueup_model_readable{{{TOY}}}": "0x60"},
     "TrueupHomeUnreadable": {f"trueup_home_ledger_readable{{{HOME}}}": "0x60"},
     "TrueupUnsignedEntries": {f"trueup_home_ledger_unsigned_entries{{{HOME}}}": "4x5 5x55"},
@@ -71,6 +77,10 @@ QUIET = {
     "TrueupRetrainsStopped": {f"trueup_model_retrain_stopped{{{TOY}}}": "0x10"},
     "TrueupRolledBack": {f'trueup_model_decisions_total{{{TOY}, outcome="rolled_back"}}': "1x60"},
     "TrueupRetrainFailed": {f'trueup_model_decisions_total{{{TOY}, outcome="failed"}}': "3x60"},
+    "TrueupSlowStage": {
+        f'trueup_model_stage_seconds{{{TOY}, run="run", stage="train"}}': "30x100 70x6",
+        f'trueup_model_stage_seconds{{{TOY}, run="run", stage="score"}}': "1x100 20x6",  # too short to matter
+    },
     "TrueupModelUnreadable": {f"trueup_model_readable{{{TOY}}}": "1x60"},
     "TrueupHomeUnreadable": {f"trueup_home_ledger_readable{{{HOME}}}": "0x2 1x58"},
     "TrueupUnsignedEntries": {f"trueup_home_ledger_unsigned_entries{{{HOME}}}": "4x60"},
