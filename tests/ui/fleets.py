@@ -6,6 +6,7 @@ from trueup.config.settings import Settings
 from trueup.domain.monitoring.diagnosis import Skill
 from trueup.domain.monitoring.drift import ColumnDrift, DriftResult
 from trueup.domain.monitoring.result import MonitoringResult
+from trueup.domain.records import to_plain
 from trueup.domain.types import Metric, Window
 from trueup.home import Home
 from trueup.ledger.entries import Decision, Promotion
@@ -31,6 +32,32 @@ clock: data
 """
 
 
+def estimated(value, worse=False, off=False):
+    """An estimate without labels, as monitoring records it."""
+    metrics = [
+        {"name": "log_loss", "value": value, "n": 900, "low": value - 0.1, "high": value + 0.1, "confidence": 0.95},
+        {"name": "auc", "value": 0.77, "n": 900, "low": None, "high": None, "confidence": None},
+    ]
+    check = {
+        "estimated": value,
+        "realised": value + 0.2,
+        "error": 0.2,
+        "low": -0.05,
+        "high": 0.05,
+        "off": off,
+        "words": "an earlier estimate was 0.2 too low",
+    }
+    return {
+        "method": "cbpe",
+        "rows": 900,
+        "metrics": metrics,
+        "gate": metrics,
+        "worse": worse,
+        "reason": "as estimated",
+        "check": check,
+    }
+
+
 def day(number):
     return Window(START + timedelta(days=number), START + timedelta(days=number + 1))
 
@@ -53,7 +80,18 @@ class Fleet:
     def close(self):
         self.home.close()
 
-    def batch(self, name, number, diagnosis="healthy", champion=1, skill=0.2, columns=("x", "c"), reasons=("ok",)):
+    def batch(
+        self,
+        name,
+        number,
+        diagnosis="healthy",
+        champion=1,
+        skill=0.2,
+        columns=("x", "c"),
+        reasons=("ok",),
+        estimate=None,
+        effects=(),
+    ):
         checks = tuple(ColumnDrift(c, "psi", 0.3 if i == 0 else 0.05, 0.1, i == 0) for i, c in enumerate(columns))
         drift = DriftResult(True, f"1 of {len(columns)} columns drifted", checks, 5000, 5000)
         measured = Skill(skill, skill - 0.05, skill + 0.05, 0.95, 900, 12, 0.4, 0.5)
@@ -64,7 +102,9 @@ class Fleet:
             of_others=0, metrics=metrics, drift=drift, usual=None, shift=(),
         )  # fmt: skip
         window = day(number)
-        return self.home.store.record(name, "monitor", window, number + 1, window.end, result, "pass")
+        body = to_plain(result) | {"estimate": estimate}
+        body["drift"] |= {"effects": list(effects)}
+        return self.home.store.record(name, "monitor", window, number + 1, window.end, body, "pass")
 
     def decide(self, name, kind, number, version=1, reasons=("log-loss 0.4 is 0.01 below the champion's",), epoch=None):
         end = day(number).end

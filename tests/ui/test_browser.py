@@ -1,7 +1,4 @@
-"""The pages in a real browser: live without a reload, for keyboard and screen reader, and closed to other sites.
-
-With SCREENSHOTS=1 (`make screenshots`) pages are kept as pictures of docs/how-to/live-page.md.
-"""
+"""The pages in a real browser: live without a reload, for keyboard and screen reader, and closed to other sites."""
 
 import contextlib
 import os
@@ -182,7 +179,7 @@ def test_a_mark_leads_to_its_decision(page):
     ).to_be_visible()
     page.mouse.down()
     page.mouse.up()
-    expect(page.get_by_role("heading", level=1)).to_contain_text("promoted version 1")
+    expect(page.get_by_role("heading", level=1)).to_have_text("#1: promoted")
     assert page.problems == []
 
 

@@ -1,11 +1,12 @@
 """The pages over HTTP: what they show, what they refuse, and that nothing on them is markup but our own."""
 
 import re
+import time
 
 import pytest
 from starlette.testclient import TestClient
 
-from tests.ui.fleets import Fleet
+from tests.ui.fleets import Fleet, estimated
 from trueup.config.settings import Settings
 from trueup.ui.app import application
 
@@ -155,3 +156,34 @@ def test_all_files_come_from_the_server(client):
         for address in re.findall(r'(?:src|href)="([^"]+\.(?:js|css|svg)[^"]*)"', client.get(path).text):
             assert address.startswith("/static/")
             assert client.get(address).status_code == 200
+
+
+def test_estimates_and_the_columns_that_matter_are_shown(client, fleet):
+    effects = [{"column": "x", "effect": 0.04, "share": 0.8, "words": "x moved, and moves predictions by +0.04"}]
+    fleet.batch("calm", 3, estimate=estimated(0.44))
+    fleet.batch("calm", 4, "estimated_decay", estimate=estimated(0.61, worse=True, off=True), effects=effects)
+    deadline = time.monotonic() + 30
+    while "log-loss 0.6100" not in client.get("/").text:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    row = client.get("/").text.partition('data-name="calm"')[2].partition("</tr>")[0]
+    for words in (
+        "estimate was off",
+        "estimated decay",
+        "log-loss 0.6100",
+        "was off before",
+        "x moved, and moves predictions",
+    ):
+        assert words in row, words
+    text = client.get("/models/calm").text
+    assert "an earlier estimate was 0.2 too low" in text
+    assert '"name": "estimated"' in text
+    assert '"name": "estimate was off"' in text
+
+
+def test_the_metrics_are_there_with_and_without_a_home(client, tmp_path):
+    assert 'trueup_model_champion_version{model="calm"} 1.0' in client.get("/metrics").text
+    (tmp_path / "none").mkdir()
+    settings = Settings(home=tmp_path / "home2", configs=tmp_path / "none")
+    with TestClient(application(settings), base_url="http://127.0.0.1") as other:
+        assert other.get("/metrics").status_code == 200

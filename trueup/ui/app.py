@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -32,6 +33,7 @@ from trueup.ui.reader import Facts, Reader
 from trueup.ui.render import STATIC, page
 from trueup.ui.urgency import ORDER, words
 
+_PATIENCE: Final = 10.0  # seconds that the server waits for the first look before it listens
 _MONTH: Final = "public, max-age=2592000, immutable"
 
 
@@ -79,13 +81,16 @@ class Ui:
         """Look at the home as long as the server runs."""
         self.live.start()
         try:
+            with suppress(TimeoutError):  # whoever asks meanwhile is answered once the home was looked at
+                await asyncio.wait_for(self.live.ready.wait(), _PATIENCE)
+                await self.live.do(self._prepared)
             yield
         finally:
             await self.live.stop()
 
     async def fleet(self, request: Request) -> Response:
         """All models, what needs a person first."""
-        return await self._page(request, "fleet.html", lambda: self._fleet(), active="/")
+        return await self._page(request, "fleet.html", self._fleet, active="/")
 
     async def model(self, request: Request) -> Response:
         """One model over time."""
@@ -171,6 +176,10 @@ class Ui:
 
         found = await self.live.do(made)
         return await self.missing(request, LookupError()) if found is None else HTMLResponse(found, status)
+
+    def _prepared(self) -> None:
+        """Make the first page before it is asked for."""
+        page("fleet.html", active="/", here="/", revision=0, problem=None, **self._fleet())
 
     def _metrics(self) -> bytes:
         if self.reader.home is not None:
