@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 VALIDATE, MONITOR, RUN = "validate", "monitor", "run"  # the stages that store results
 READ = "read"  # and the records of what ingests have read
+DEPENDENCIES = "dependencies"  # and of the packages and source columns of each turn
 RETRAIN = "retrain"  # and of what retrains by themselves took, under the sequence of their decision
 SILENT = frozenset({UNKNOWN, DATA_BROKEN})  # diagnoses without a statement about the champion
 

@@ -28,8 +28,8 @@ from trueup.home import HOME_TAG
 from trueup.ledger.entries import Entry
 from trueup.ledger.signing import verifier
 from trueup.loop.decide import judge_and_decide
-from trueup.loop.followed import concluded
-from trueup.loop.listeners import followed
+from trueup.loop.following.followed import concluded
+from trueup.loop.following.listeners import followed
 from trueup.loop.turn import Steps, up_to_date
 from trueup.model import Model
 from trueup.online.publish import publish_after_turn

@@ -43,10 +43,19 @@ def _lock_digest(folder: Path) -> str:
 @lru_cache(maxsize=1)
 def environment_digest() -> str:
     """SHA-256 over names and versions of all installed packages, from their folders: reading each takes seconds."""
-    packages = {
-        d.name.removesuffix(".dist-info").lower() for place in sys.path for d in Path(place).glob("*.dist-info")
-    }
-    return hashlib.sha256("\n".join(sorted(packages)).encode()).hexdigest()
+    return hashlib.sha256("\n".join(sorted(_installed())).encode()).hexdigest()
+
+
+@lru_cache(maxsize=1)
+def packages() -> dict[str, str]:
+    """Versions of Python and of all installed packages, by name."""
+    parts = (folder.rpartition("-") for folder in sorted(_installed()))
+    return {"python": platform.python_version()} | {name: version for name, _, version in parts}
+
+
+def _installed() -> set[str]:
+    """Names and versions of all installed packages, as their folders have them."""
+    return {d.name.removesuffix(".dist-info").lower() for place in sys.path for d in Path(place).glob("*.dist-info")}
 
 
 @lru_cache(maxsize=1)

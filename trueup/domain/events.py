@@ -59,6 +59,13 @@ class DataUnusual(BatchPayload):
     reasons: list[str] = Field(description="The unusual properties, in words.")
 
 
+class DependenciesChanged(BatchPayload):
+    """Packages or the columns of the source differ from those of the batch before. The batch is used as any other."""
+
+    topic = "trueup.dependencies.changed"
+    reasons: list[str] = Field(description="The changes, in words.")
+
+
 class BatchMissing(BatchPayload):
     """A batch is not complete although it is due by the calendar and `ingest.late_after`."""
 
@@ -245,6 +252,7 @@ PAYLOADS: tuple[type[Payload], ...] = (
     DataArrived,
     DataBroken,
     DataUnusual,
+    DependenciesChanged,
     BatchMissing,
     ModelSkewed,
     ModelShifted,

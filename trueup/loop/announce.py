@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
+from trueup.adapters.git import packages
 from trueup.config.schema import ModelConfig
+from trueup.domain.data.dependencies import Dependencies, changes
+from trueup.domain.data.digest import digest_of
 from trueup.domain.data.periods import complete_periods, period_of
 from trueup.domain.events import (
     BatchMissing,
     BatchPayload,
     DataBroken,
     DataUnusual,
+    DependenciesChanged,
     ModelShifted,
     ModelSkewed,
     interval,
 )
 from trueup.domain.monitoring.diagnosis import SHIFTED, SKEWED, UNUSUAL
-from trueup.domain.types import Batch, Window
+from trueup.domain.records import to_plain
+from trueup.domain.types import EVENT_TIME, ROW_ID, Batch, Window
 from trueup.handoffs import Checked, Observed
 from trueup.ledger.entries import Event
-from trueup.model import Model
+from trueup.model import DEPENDENCIES, Model
 
 
 def announce(
@@ -45,7 +52,35 @@ def announce(
             events.append(_event(ModelSkewed.model_validate({**about, "reasons": reasons}), check.batch))
         if next((name for name in seen.findings if name != SKEWED), None) == SHIFTED:
             events.append(_event(ModelShifted.model_validate({**about, "reasons": seen.reasons}), check.batch))
-    model.home.ledger.announce(model.config.model, events)
+    changed = _dependencies(model, max((check.batch for check in checked), key=lambda b: b.window), as_of)
+    model.home.ledger.announce(model.config.model, events + changed.events)
+    changed.record()
+
+
+@dataclass(frozen=True)
+class _Changed:
+    """Other dependencies than before: the event, and what records them. The event comes first: a crash repeats both."""
+
+    events: list[Event]
+    record: Callable[[], object]
+
+
+def _dependencies(model: Model, newest: Batch, as_of: datetime) -> _Changed:
+    """Compare the packages, and the columns of the newest batch, with those that were last recorded."""
+    store, name, rows = model.home.store, model.config.model, newest.rows
+    last = store.newest_results(name, DEPENDENCIES, Dependencies, 1)
+    if last and last[0].window > newest.window:
+        return _Changed([], lambda: None)  # an old batch was corrected
+    types = {column: kind for column, kind in store.types(rows).items() if column not in {ROW_ID, EVENT_TIME}}
+    now = Dependencies(packages(), {**dict.fromkeys(rows.facts.get("extra", []), ""), **types})
+    reasons = changes(last[0].body, now) if last else []
+    basis = digest_of(to_plain(now))[:32]
+    record = partial(store.record, name, DEPENDENCIES, newest.window, newest.landed, as_of, now, basis)
+    if not reasons:
+        return _Changed([], (lambda: None) if last else record)
+    about = {"model": name, "as_of": as_of, "batch": interval(newest.window), "reasons": reasons}
+    event = Event.of(DependenciesChanged.model_validate(about), f"{interval(newest.window)}:{basis}")
+    return _Changed([event], record)
 
 
 def _event(payload: BatchPayload, batch: Batch) -> Event:

@@ -89,6 +89,7 @@ _ROLLOUTS = {
 _NOTICES = {
     "trueup.data.broken": "has a broken batch",
     "trueup.data.unusual": "has an unusual batch",
+    "trueup.dependencies.changed": "has other packages or source columns than before",
     "trueup.batch.missing": "misses a batch",
     "trueup.model.decayed": "has decayed",
     "trueup.model.skewed": "is served other features than those computed offline",

@@ -40,8 +40,8 @@ from trueup.ledger.entries import Event
 from trueup.loop.ahead import predicting_ahead
 from trueup.loop.announce import announce
 from trueup.loop.decide import judge_and_decide
-from trueup.loop.followed import concluded, seconds_of
-from trueup.loop.listeners import followed
+from trueup.loop.following.followed import concluded, seconds_of
+from trueup.loop.following.listeners import followed
 from trueup.loop.may_start import (
     RUNNING,
     attempt_digest,

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from trueup.errors import NotEnoughData
-from trueup.loop.followed import concluded, following, seconds_of
+from trueup.loop.following.followed import concluded, following, seconds_of
 
 AS_OF = datetime(2024, 1, 8)
 MODEL = SimpleNamespace(config=SimpleNamespace(model="toy"))

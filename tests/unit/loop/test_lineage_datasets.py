@@ -8,7 +8,7 @@ import pytest
 from trueup.adapters.sources.files import FilesSource
 from trueup.adapters.sources.function import CallableSource
 from trueup.adapters.sources.sql import SqlSource
-from trueup.loop.lineage_datasets import sources
+from trueup.loop.following.lineage_datasets import sources
 
 MODEL = SimpleNamespace(home=SimpleNamespace(configs=Path("/p/configs")))
 FIELDS = {"x": "number"}

@@ -10,8 +10,8 @@ from zoneinfo import ZoneInfo
 
 from trueup.domain.lineage import Dataset, Happening, Parent, StageRun, State
 from trueup.loop import steps
-from trueup.loop.followed import Call, Ending, Turn
-from trueup.loop.lineage_datasets import Flow, flow_of, query_of
+from trueup.loop.following.followed import Call, Ending, Turn
+from trueup.loop.following.lineage_datasets import Flow, flow_of, query_of
 from trueup.model import Model
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from trueup.handoffs import Cycle, Decided, Observed
-from trueup.loop.followed import Call, Ending, Turn
+from trueup.loop.following.followed import Call, Ending, Turn
 from trueup.model import Model
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any
 
-from trueup.loop.followed import Listener, following
-from trueup.loop.lineage import LineageOfStages
-from trueup.loop.traces import TraceOfTurn
+from trueup.loop.following.followed import Listener, following
+from trueup.loop.following.lineage import LineageOfStages
+from trueup.loop.following.traces import TraceOfTurn
 from trueup.model import Model
 
 

@@ -1,0 +1,1 @@
+"""Who hears of the stages of a turn: seconds, lineage and traces."""
