@@ -1,7 +1,10 @@
 """The pages over HTTP: what they show, what they refuse, and that nothing on them is markup but our own."""
 
+import json
 import re
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import pytest
 from starlette.testclient import TestClient
@@ -172,10 +175,11 @@ def test_estimates_and_the_columns_that_matter_are_shown(client, fleet):
         "estimated decay",
         "log-loss 0.6100",
         "was off before",
-        "x moved, and moves predictions",
+        "x +0.04",
     ):
         assert words in row, words
     text = client.get("/models/calm").text
+    assert "x moved, and moves predictions by +0.04" in text
     assert "an earlier estimate was 0.2 too low" in text
     assert '"name": "estimated"' in text
     assert '"name": "estimate was off"' in text
@@ -187,3 +191,53 @@ def test_the_metrics_are_there_with_and_without_a_home(client, tmp_path):
     settings = Settings(home=tmp_path / "home2", configs=tmp_path / "none")
     with TestClient(application(settings), base_url="http://127.0.0.1") as other:
         assert other.get("/metrics").status_code == 200
+
+
+def test_a_stream_asked_for_by_head_ends(client):
+    assert client.head("/events").headers["content-type"].startswith("text/event-stream")
+
+
+@pytest.fixture
+def prefect(monkeypatch):
+    """A server that answers as Prefect's does about suspended runs."""
+    asked = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            asked.append((self.path, json.loads(body)))
+            runs = [{"id": "other", "parameters": {"approval": "30"}}, {"id": "mine", "parameters": {"approval": "3"}}]
+            answer = json.dumps(runs).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *_): ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        monkeypatch.setenv("PREFECT_API_URL", f"{address}/api")
+        yield address, asked
+        server.shutdown()
+
+
+def test_the_buttons_lead_to_prefects_form(client, prefect):
+    address, asked = prefect
+    page = client.get("/approvals").text
+    assert 'href="/approvals/3/form"' in page
+    assert "trueup approve 3 --by NAME" in page  # also without Prefect
+    answer = client.get("/approvals/3/form", follow_redirects=False)
+    assert answer.status_code == 302
+    assert answer.headers["Location"] == f"{address}/runs/flow-run/mine"
+    assert asked[0][0] == "/api/flow_runs/filter"
+    assert asked[0][1]["flow_runs"] == {"state": {"name": {"any_": ["Suspended"]}}}
+    assert client.get("/approvals/4/form", follow_redirects=False).status_code == 404
+
+
+def test_without_an_answer_of_prefect_the_page_says_so(client, monkeypatch):
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    answer = client.get("/approvals/3/form", follow_redirects=False)
+    assert answer.status_code == 404
+    assert "no open form" in answer.text

@@ -34,6 +34,7 @@ from trueup.ui.render import STATIC, page
 from trueup.ui.urgency import ORDER, words
 
 _PATIENCE: Final = 10.0  # seconds that the server waits for the first look before it listens
+_MOST: Final = 500  # open pages at once
 _MONTH: Final = "public, max-age=2592000, immutable"
 
 
@@ -138,6 +139,10 @@ class Ui:
     async def events(self, request: Request) -> Response:
         """Server-sent events; see `Live.events`."""
         since = request.query_params.get("since", "")
+        if request.method == "HEAD":  # a stream would never end
+            return Response(media_type="text/event-stream")
+        if len(self.live.clients) >= _MOST:
+            return Response("too many open pages", 503, {"Retry-After": "30"}, "text/plain")
         await self.live.ready.wait()
         stream = self.live.events(int(since) if since.isdecimal() and len(since) < 19 else None, self._summary)
         return StreamingResponse(stream, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})

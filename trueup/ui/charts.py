@@ -212,7 +212,7 @@ def _drift(past: History) -> Figure:
         "ygap": 1,
     }
     layout = {
-        "height": 120 + 17 * len(columns),
+        "height": 160 + 17 * len(columns),
         "xaxis": {"type": "date"},
         "yaxis": {"automargin": True, "type": "category"},
     }

@@ -57,7 +57,8 @@ class Row:
     fresh: str
     missing: bool
     drifted: int | None  # columns; None if inputs were not compared
-    columns: tuple[str, ...]  # those that matter, in words
+    columns: tuple[str, ...]  # those that matter, each with what it explains of the predictions' change
+    effects: tuple[str, ...]  # the same in sentences
     decision: Line | None
     approvals: tuple[Line, ...]
     rollout: str
@@ -108,6 +109,7 @@ def row_of(facts: Facts, config: ModelConfig | str | None, now: datetime) -> Row
         missing=overdue is not None,
         drifted=None if seen is None or seen.drift is None or seen.drift.shifted is None else len(seen.drift.drifted),
         columns=_columns(seen),
+        effects=tuple(e.words for e in seen.drift.effects[:_TOP] if e.words) if seen and seen.drift else (),
         decision=facts.lines[-1] if facts.lines else None,
         approvals=waiting,
         rollout=rollout_words(facts.lines),
@@ -214,5 +216,5 @@ def _columns(seen: Seen | None) -> tuple[str, ...]:
     """The columns that matter most: by what they explain of the predictions' change, else those that drifted."""
     if seen is None or seen.drift is None:
         return ()
-    by_effect = tuple(e.words or f"{e.column} {e.effect:+.3g}" for e in seen.drift.effects)
+    by_effect = tuple(f"{e.column} {e.effect:+.3g}" for e in seen.drift.effects)
     return (by_effect or seen.drift.drifted)[:_TOP]

@@ -6,9 +6,7 @@ import os
 
 import httpx
 
-from trueup.orchestration.stack.access import authorization
-
-_SECONDS = 5.0
+from trueup.orchestration.stack.health import post
 
 
 def server() -> str | None:
@@ -26,10 +24,8 @@ def address(seq: int) -> str | None:
         "flow_runs": {"state": {"name": {"any_": ["Suspended"]}}},
         "limit": 200,
     }
-    url = f"{api.rstrip('/')}/flow_runs/filter"
     try:
-        answer = httpx.post(url, json=wanted, headers=authorization(os.environ), timeout=_SECONDS).raise_for_status()
-        listed = answer.json()
+        listed = post(f"{api.rstrip('/')}/flow_runs/filter", wanted)
     except (httpx.HTTPError, ValueError):
         return None
     runs = [run["id"] for run in listed if str(run.get("parameters", {}).get("approval")) == str(seq)]
