@@ -2,10 +2,12 @@
 
 import asyncio
 import shutil
+import time
 from contextlib import suppress
 
 import pytest
 
+from tests.postgres import cluster
 from tests.ui.fleets import Fleet
 from trueup.config.settings import Settings
 from trueup.ui.live import Live
@@ -159,6 +161,28 @@ def test_a_home_on_postgresql(tmp_path, postgres_url):
     assert len(reader.facts["toy"].recent) == 2
     reader.close()
     fleet.close()
+
+
+def test_a_server_that_is_away_is_told_at_once_and_seen_again(tmp_path):
+    with cluster() as server:
+        fleet = Fleet(tmp_path, "toy", database_url=server.url.render_as_string(hide_password=False)).open()
+        fleet.batch("toy", 0)
+        reader = Reader(fleet.settings)
+        assert reader.look() == {"toy"}
+        fleet.home.engine.dispose()
+        server.stop()
+        begun = time.monotonic()
+        assert reader.look() == set()
+        assert time.monotonic() - begun < 20  # and not the two minutes that a run waits
+        assert "refused" in reader.problem
+        assert "toy" in reader.facts
+        server.start()
+        reader.look()
+        assert reader.problem is None
+        fleet.batch("toy", 1)
+        assert reader.look() == {"toy"}
+        reader.close()
+        fleet.close()
 
 
 def test_a_changed_config_is_read_again(tmp_path):

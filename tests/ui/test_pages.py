@@ -11,6 +11,8 @@ from starlette.testclient import TestClient
 
 from tests.ui.fleets import Fleet, estimated
 from trueup.config.settings import Settings
+from trueup.errors import LedgerError
+from trueup.ui import pages
 from trueup.ui.app import application
 
 EVIL = '<script>alert(1)</script><img src=x onerror="alert(2)">'
@@ -241,3 +243,13 @@ def test_without_an_answer_of_prefect_the_page_says_so(client, monkeypatch):
     answer = client.get("/approvals/3/form", follow_redirects=False)
     assert answer.status_code == 404
     assert "no open form" in answer.text
+
+
+def test_a_home_that_fails_during_a_request_is_told(client, monkeypatch):
+    def fails(*_):
+        raise LedgerError("the ledger cannot be read: <locked>")
+
+    monkeypatch.setattr(pages, "decision", fails)
+    answer = client.get("/decisions/1")
+    assert answer.status_code == 503
+    assert "the ledger cannot be read: &lt;locked&gt;" in answer.text

@@ -25,7 +25,7 @@ TITLES = {
     "evidently": "Evidently",
     "reports": "Reports",
     "serve": "Models",
-    "ui": "Live page",
+    "ui": "Live",
 }
 
 

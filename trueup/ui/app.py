@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
@@ -22,6 +23,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from trueup.config.settings import Settings
+from trueup.errors import TrueupError
 from trueup.home import Home
 from trueup.metrics.text import CONTENT_TYPE, text
 from trueup.orchestration.stack.access import TokenOnly
@@ -174,13 +176,17 @@ class Ui:
         query = f"?{request.url.query}" if request.url.query else ""
         common: dict[str, Any] = {"active": active, "here": f"{request.url.path}{query}"}
 
-        def made() -> str | None:
+        def made() -> tuple[str | None, int]:
             common.update(revision=self.live.revision, problem=self.reader.problem)
-            found = values()
-            return None if found is None else page(template, **common, **found)
+            try:
+                found = values()
+            except (TrueupError, SQLAlchemyError) as error:
+                common["problem"] = str(error).splitlines()[0]
+                return page("message.html", **common, title="Not now", text="Try again in a moment."), 503
+            return None if found is None else page(template, **common, **found), status
 
-        found = await self.live.do(made)
-        return await self.missing(request, LookupError()) if found is None else HTMLResponse(found, status)
+        found, code = await self.live.do(made)
+        return await self.missing(request, LookupError()) if found is None else HTMLResponse(found, code)
 
     def _prepared(self) -> None:
         """Make the first page before it is asked for."""

@@ -12,6 +12,7 @@ from typing import Final
 import sqlalchemy as sa
 
 from trueup.adapters.sql.engines import connect_to_look, database_file, has_table
+from trueup.adapters.sql.postgresql import fail_at_once
 from trueup.adapters.store.results import Result
 from trueup.adapters.store.tables import RESULTS
 from trueup.config.load import load_model, model_names
@@ -150,6 +151,7 @@ class Reader:
             if state != self._file:
                 self._forget()
             self._home, self._file = Home(self.settings, looks=True), state
+            fail_at_once(self._home.engine)
         return self._home
 
     def _database(self) -> Path | None:

@@ -27,6 +27,7 @@ _SIGNS_OF_LIFE = {
 }
 _OF_THE_SERVER = "SET tcp_keepalives_idle = 20; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3"
 _DIRECT: WeakSet[sa.Engine] = WeakSet()  # engines whose connections keep their session
+_IMPATIENT: WeakSet[sa.Engine] = WeakSet()  # engines that wait for no server
 
 
 def make_engine(url: sa.URL, **options: Any) -> sa.Engine:
@@ -42,6 +43,11 @@ def make_engine(url: sa.URL, **options: Any) -> sa.Engine:
     sa.event.listen(engine, "connect", _set_up)
     _wait_for_restarts(engine)
     return engine
+
+
+def fail_at_once(engine: sa.Engine) -> None:
+    """Let an engine fail while its server is away, for one who asks again by himself and has an answer to give meanwhile."""
+    _IMPATIENT.add(engine)
 
 
 def require_own_session(engine: sa.Engine) -> None:
@@ -84,7 +90,7 @@ def _wait_for_restarts(engine: sa.Engine) -> None:
 
     def may_come(error: BaseException) -> bool:
         failed = isinstance(error, engine.dialect.loaded_dbapi.OperationalError)
-        return failed and (bool(answered) or any(word in str(error) for word in _STARTING))
+        return failed and engine not in _IMPATIENT and (bool(answered) or any(word in str(error) for word in _STARTING))
 
     def connect(dialect: sa.Dialect, _record: Any, arguments: Any, options: Any) -> Any:
         trying = tenacity.Retrying(
