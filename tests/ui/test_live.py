@@ -31,7 +31,7 @@ def lived(settings, story, heartbeat=15.0):
         live.heartbeat = heartbeat
         live.start()
         await asyncio.wait_for(live.ready.wait(), 30)
-        while live.revision < 3:  # the first look, and the configs
+        while live.revision < live.first + 2:  # the first look, and the configs
             await asyncio.sleep(0.01)
         try:
             return await asyncio.wait_for(story(live), 30)
@@ -77,6 +77,13 @@ def test_a_page_that_was_away_is_told_at_once(fleet):
             await asyncio.wait_for(anext(fresh), 0.3)
 
     lived(fleet.settings, story)
+
+
+def test_no_revision_is_that_of_another_server(fleet):
+    reader = Reader(fleet.settings)
+    first = Live(reader)
+    time.sleep(0.01)
+    assert Live(reader).first > first.first
 
 
 def test_pages_that_go_are_forgotten_and_others_get_a_heartbeat(fleet):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -47,7 +48,8 @@ class Live:
 
     def __init__(self, reader: Reader, pause: float = PAUSE) -> None:
         self.reader = reader
-        self.revision = 1
+        # Another server's revisions are other numbers, so that a page that was open before a restart is told.
+        self.revision = self.first = time.time_ns() // 1_000_000
         self.heartbeat = HEARTBEAT
         self.clients: set[Client] = set()
         self.ready = asyncio.Event()  # after the first look
