@@ -24,8 +24,7 @@ from starlette.staticfiles import StaticFiles
 
 from trueup.config.settings import Settings
 from trueup.errors import TrueupError
-from trueup.home import Home
-from trueup.metrics.text import CONTENT_TYPE, text
+from trueup.metrics.text import CONTENT_TYPE
 from trueup.orchestration.stack.access import TokenOnly
 from trueup.ui import forms, pages
 from trueup.ui.fleet import Row, row_of, rows
@@ -33,6 +32,7 @@ from trueup.ui.guards import ReadOnly
 from trueup.ui.live import PAUSE, Live
 from trueup.ui.reader import Facts, Reader
 from trueup.ui.render import STATIC, page
+from trueup.ui.scrapes import Scrapes
 from trueup.ui.urgency import ORDER, words
 
 _PATIENCE: Final = 10.0  # seconds that the server waits for the first look before it listens
@@ -77,6 +77,7 @@ class Ui:
         self.settings = settings
         self.reader = Reader(settings)
         self.live = Live(self.reader, pause)
+        self.scrapes = Scrapes(settings)
         self._rows: tuple[int, list[Row]] = (0, [])
 
     @asynccontextmanager
@@ -90,6 +91,7 @@ class Ui:
             yield
         finally:
             await self.live.stop()
+            await self.scrapes.stop()
 
     async def fleet(self, request: Request) -> Response:
         """All models, what needs a person first."""
@@ -157,7 +159,7 @@ class Ui:
     async def metrics(self, _request: Request) -> Response:
         """The figures of the whole loop, for Prometheus."""
         await self.live.ready.wait()
-        return Response(await self.live.do(self._metrics), media_type=CONTENT_TYPE)
+        return Response(await self.scrapes.text(self.reader.home), media_type=CONTENT_TYPE)
 
     async def missing(self, request: Request, _error: Exception) -> Response:
         """There is no such page."""
@@ -191,15 +193,6 @@ class Ui:
     def _prepared(self) -> None:
         """Make the first page before it is asked for."""
         page("fleet.html", active="/", here="/", revision=0, problem=None, **self._fleet())
-
-    def _metrics(self) -> bytes:
-        if self.reader.home is not None:
-            return text(self.reader.home)
-        empty = Home(self.settings, looks=True)  # as long as there is no home, its figures say so
-        try:
-            return text(empty)
-        finally:
-            empty.close()
 
     def _fleet(self) -> dict[str, Any]:
         current = self._current()

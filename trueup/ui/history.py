@@ -118,7 +118,7 @@ def reigns(lines: Sequence[Line]) -> list[Reign]:
     ends: list[datetime | None] = [line.as_of for line, _ in promoted[1:]] + [None]
     return [
         Reign(p.version, line.as_of, end, line.seq, _gate_skill(line))
-        for (line, p), end in zip(promoted, ends, strict=True)
+        for (line, p), end in zip(promoted, ends, strict=False)  # without a champion there is one end too many
     ]
 
 
