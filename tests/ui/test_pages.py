@@ -11,9 +11,10 @@ from starlette.testclient import TestClient
 
 from tests.ui.fleets import Fleet, estimated
 from trueup.config.settings import Settings
-from trueup.errors import LedgerError
+from trueup.errors import LedgerError, UsageError
 from trueup.ui import pages
 from trueup.ui.app import application
+from trueup.ui.server import require_guarded
 
 EVIL = '<script>alert(1)</script><img src=x onerror="alert(2)">'
 TOKEN = "a-token-of-the-test"
@@ -253,3 +254,18 @@ def test_a_home_that_fails_during_a_request_is_told(client, monkeypatch):
     answer = client.get("/decisions/1")
     assert answer.status_code == 503
     assert "the ledger cannot be read: &lt;locked&gt;" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("host", "token", "said"),
+    [("0.0.0.0", TOKEN, "not a single address"), ("192.0.2.7", None, "TRUEUP_REPORTS_TOKEN"), ("::", None, "single")],
+)
+def test_an_address_that_others_reach_needs_a_token(host, token, said):
+    with pytest.raises(UsageError, match=said):
+        require_guarded(Settings(reports_token=token), host)
+
+
+def test_this_machine_and_an_address_with_a_token_are_served():
+    require_guarded(Settings(), "127.0.0.1")
+    require_guarded(Settings(), "localhost")
+    require_guarded(Settings(reports_token=TOKEN), "192.0.2.7")

@@ -14,14 +14,18 @@ from trueup.ui.app import application
 from trueup.ui.live import Live
 
 
-def serve(settings: Settings, host: str, port: int) -> None:
-    """Serve until Ctrl-C or SIGTERM. Raises UsageError for an address that others reach, without a token."""
+def require_guarded(settings: Settings, host: str) -> None:
+    """Raise UsageError for an address that others reach, without a token, and for one that is not a single address."""
+    if _unspecified(host):
+        raise UsageError(
+            f"--host {host} is not a single address, so the names in requests could not be checked; use the one at which "
+            "others reach this machine"
+        )
     if not _loopback(host) and settings.reports_token is None:
         raise UsageError(
             f"--host {host} can be reached from other machines, and the page asks nobody who they are: set TRUEUP_REPORTS_TOKEN, "
             "or leave --host out and use a tunnel (docs/operations.md)"
         )
-    run(settings, host, port)
 
 
 def run(settings: Settings, host: str, port: int) -> None:
@@ -42,6 +46,13 @@ class _Server(uvicorn.Server):
         """End at a signal."""
         super().handle_exit(sig, frame)
         self._live.end()
+
+
+def _unspecified(host: str) -> bool:
+    try:
+        return ip_address(host).is_unspecified
+    except ValueError:
+        return False
 
 
 def _loopback(host: str) -> bool:

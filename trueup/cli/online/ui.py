@@ -22,9 +22,10 @@ def ui(
 
     It reads the ledger and the store, and changes nothing. Runs in the foreground until Ctrl-C; `trueup up` starts it, too.
     """
-    from trueup.ui.server import serve
+    from trueup.ui.server import require_guarded, run
 
     settings = Settings()
     chosen = settings.ui_port if port is None else port
+    require_guarded(settings, host)
     typer.echo(f"http://{host}:{chosen}", err=True)
-    serve(settings, host, chosen)
+    run(settings, host, chosen)
