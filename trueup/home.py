@@ -92,6 +92,7 @@ class Home:
         self.profiles: dict[tuple[str, int], Profile] = {}  # profiles of batches, by columns and landing sequence
         self.parent: Parent | None = None  # of the stages' lineage: the flow run or command at work
         self.ahead: Ahead | None = None  # predictions that a cluster makes before the loop comes to their batches
+        self.kept: dict[str, Any] = {}  # what a reader of the whole home keeps for its next look
         self._sources: dict[str, SourcePort] = {}
         self._label_sources: dict[str, SourcePort | None] = {}
 

@@ -11,8 +11,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests import streams
 from tests.metrics.fleets import copy_model
-from tests.story import PLAIN, Story, stream
+from tests.story import PLAIN, Story, stream, window
 from trueup.config.settings import Settings
+from trueup.domain.records import to_plain
 from trueup.governance.approval import reject
 from trueup.home import Home
 from trueup.ledger.entries import Decision
@@ -88,6 +89,19 @@ def test_no_name_is_one_of_the_server_of_predictions():
     assert not served & own
 
 
+def test_a_skill_from_many_batches_ago_is_found(turned, tmp_path):
+    told = turned.branch(tmp_path)
+    seen = to_plain(turned.served.observed[-1].figures)
+    unknown = {**seen, "diagnosis": "unknown", "findings": ["unknown"], "skill": None}
+    for later in range(1, 9):
+        told.home.store.record("toy", "monitor", window(3 + later), 99 + later, streams.week(4 + later), unknown)
+    content = text(told.home)
+    assert of_toy(content, "diagnosis", diagnosis="unknown") == 1
+    assert of_toy(content, "skill") == seen["skill"]["mean"]
+    assert of_toy(content, "label_lag_seconds") == 8 * 7 * 86400
+
+
+@pytest.mark.in_a_folder
 def test_a_restart_and_another_process_give_the_same_figures(turned):
     def lasting(content):
         return {k: v for k, v in samples(content).items() if k[0] != "trueup_home_scrape_seconds"}
@@ -114,6 +128,35 @@ def test_a_model_on_the_wall_clock_has_a_time_from_which_its_batch_is_late(turne
     due = of_toy(text(told.home), "batch_due_timestamp_seconds")
     late = streams.week(5) + told.config.ingest.late_after
     assert due == late.replace(tzinfo=UTC).timestamp()
+
+
+def test_estimates_without_labels_and_effects_of_drift_are_figures(turned, tmp_path):
+    told = turned.branch(tmp_path)
+    seen = to_plain(turned.served.observed[-1].figures)
+    loss = {"name": "log_loss", "n": 560}
+    estimate = {"method": "cbpe", "rows": 560, "metrics": [{**loss, "value": 0.47}], "gate": [{**loss, "value": 0.41}]}
+    check = {"estimated": 0.42, "realised": 0.45, "error": 0.03, "low": 0.01, "high": 0.05, "off": True, "words": ""}
+    effects = [
+        {"column": c, "effect": e, "share": 0.1, "words": ""}
+        for c, e in zip("xzgu", (0.04, -0.02, 0.01, 0.0), strict=True)
+    ]
+
+    def record(day, **values):
+        about = ("toy", "monitor", window(3), 99, streams.week(4) + timedelta(days=day))
+        told.home.store.record(*about, {**seen, **values})
+
+    record(1, estimate={**estimate, "worse": False, "reason": "", "check": check})
+    record(
+        2,
+        estimate={**estimate, "worse": True, "reason": "", "check": None},
+        drift={**seen["drift"], "effects": effects},
+    )
+    content = text(told.home)
+    assert of_toy(content, "estimated_loss", loss="log_loss") == 0.47
+    assert of_toy(content, "estimated_gate_loss", loss="log_loss") == 0.41
+    assert of_toy(content, "estimated_decay") == 1
+    assert (of_toy(content, "estimate_error"), of_toy(content, "estimate_off")) == (0.03, 1), "the newest known"
+    assert [of_toy(content, "drift_effect", column=c) for c in "xzgu"] == [0.04, -0.02, 0.01, None]
 
 
 def test_a_broken_config_is_counted_and_named_and_hides_no_other_model(turned, tmp_path):

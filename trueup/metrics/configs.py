@@ -12,7 +12,7 @@ from trueup.config.load import load_model, model_names
 from trueup.config.schema import ModelConfig
 from trueup.errors import TrueupError
 
-_AT_ONCE: Final = 0.5  # seconds in which configs are read in one call; one takes about 0.02
+_AT_ONCE: Final = 0.25  # seconds in which configs are read in one call; one takes about 0.02
 
 
 class Configs:

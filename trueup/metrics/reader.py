@@ -14,7 +14,7 @@ from trueup.metrics.seen import Line, Seen, SeenTurn
 from trueup.metrics.standing import Standing
 from trueup.model import MONITOR, RETRAIN, RUN
 
-_LOOKED_BACK: Final = 24  # results in which the newest judged batch is looked for
+_FIRST, _LOOKED_BACK = 3, 24  # results in which the newest judged batch and estimate are looked for
 _AT_ONCE: Final = 500  # entries that are read together
 _OVERLAP: Final = 200  # numbers below the newest that may still become visible: transactions end in any order
 
@@ -93,9 +93,18 @@ class Reader:
         store = self._home.store
         turn = store.newest_results(name, RUN, SeenTurn, 1)
         retrain = store.newest_results(name, RETRAIN, SeenTurn, 1)
+        looks = store.newest_results(name, MONITOR, Seen, _FIRST)
+        if len(looks) == _FIRST and not _tell_all([look.body for look in looks]):
+            looks = store.newest_results(name, MONITOR, Seen, _LOOKED_BACK)
         return Recent(
-            store.newest_results(name, MONITOR, Seen, _LOOKED_BACK),
+            looks,
             turn[0] if turn else None,
             store.last_recorded_at(name, RUN) if turn else None,
             retrain[0] if retrain else None,
         )
+
+
+def _tell_all(looks: list[Seen]) -> bool:
+    """Whether some results have a skill, and a compared estimate if there are estimates: reading more takes a while."""
+    estimates = [look.estimate for look in looks if look.estimate is not None]
+    return any(look.skill for look in looks) and (not estimates or any(estimate.check for estimate in estimates))

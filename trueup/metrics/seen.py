@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -174,5 +174,7 @@ class Line:
     def of(cls, entry: Entry) -> Line:
         """The short form of an entry."""
         body = from_json(SeenDecision, entry.text)
+        if body.promotion is None:
+            body = replace(body, evaluation=None)  # only that of a champion is told
         signed = entry.signature is not None
         return cls(entry.seq, entry.decision_id, entry.kind, entry.recorded_at, entry.as_of, signed, body)

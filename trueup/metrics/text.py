@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from threading import Lock
 from typing import Final
-from weakref import WeakKeyDictionary
 from zoneinfo import ZoneInfo
 
 from prometheus_client import generate_latest
@@ -191,9 +190,9 @@ class Of:
             self.add("batch_due_timestamp_seconds", late.replace(tzinfo=zone).timestamp())
 
 
-_KEPT: WeakKeyDictionary[Home, Figures] = WeakKeyDictionary()
-
-
 def text(home: Home) -> bytes:
     """The figures of a home in Prometheus' text format; what was read is kept as long as the home is."""
-    return _KEPT.setdefault(home, Figures(home)).text()
+    if (kept := home.kept.get("metrics")) is None:
+        kept = home.kept["metrics"] = Figures(home)
+    content: bytes = kept.text()
+    return content
