@@ -101,7 +101,7 @@ def test_a_rollback_that_a_crash_prevented_is_made_by_the_next_run(trial, monkey
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("trueup.stages.monitor.enforce", killed)
+        patch.setattr("trueup.stages.monitoring.monitor.enforce", killed)
         with pytest.raises(KeyboardInterrupt):
             trial.turn(trial.at + 1)
     assert trial.model.champion().version == trial.second

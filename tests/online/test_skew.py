@@ -17,7 +17,7 @@ from trueup.online.publish import publish
 from trueup.online.served_versions import ServedVersions
 from trueup.serving.prediction_log import PredictionLog
 from trueup.stages.features import features
-from trueup.stages.monitor import monitor
+from trueup.stages.monitoring.monitor import monitor
 from trueup.stages.validate import validate
 
 NEXT, AS_OF = TRAINED_IN, streams.week(TRAINED_IN + 1)

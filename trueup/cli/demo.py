@@ -26,7 +26,7 @@ from trueup.errors import UsageError
 from trueup.handoffs import Cycle
 from trueup.home import Home
 from trueup.reporting.jobs import data_docs_folder
-from trueup.stages.monitor import realised
+from trueup.stages.monitoring.monitor import realised
 from trueup.stages.score import shadow
 
 MODEL = "flight_delays"

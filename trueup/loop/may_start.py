@@ -27,8 +27,8 @@ from trueup.handoffs import Attempt, Decided
 from trueup.ledger.entries import Decision, Entry, Event
 from trueup.ledger.record import Record, Trigger
 from trueup.model import Model
+from trueup.stages.monitoring.unusual import confirm
 from trueup.stages.promote import batch_key
-from trueup.stages.unusual import confirm
 
 RUNNING = Refusal("running", "another retrain of this model is at work; ask again when it has ended")
 

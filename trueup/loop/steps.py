@@ -7,7 +7,7 @@ from trueup.loop.scoring import score
 from trueup.stages.evaluate import evaluate
 from trueup.stages.export import export
 from trueup.stages.ingest import ingest
-from trueup.stages.monitor import monitor
+from trueup.stages.monitoring.monitor import monitor
 from trueup.stages.promote import judge, promote
 from trueup.stages.refit import refit
 from trueup.stages.register import register

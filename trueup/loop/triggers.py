@@ -23,7 +23,7 @@ from trueup.ledger.entries import Entry, Event
 from trueup.loop.may_start import steps_of
 from trueup.model import Model
 from trueup.stages.features import matured
-from trueup.stages.unusual import CONFIRMED
+from trueup.stages.monitoring.unusual import CONFIRMED
 from trueup.upkeep.forget import ERASED
 
 _PATIENCE = timedelta(hours=1)  # wall time in which a requested retrain reaches a decision

@@ -58,9 +58,9 @@ from trueup.model import RETRAIN, RUN, SILENT, Model
 from trueup.online.drain import drain
 from trueup.online.publish import publish_after_turn
 from trueup.online.rollout import check
-from trueup.stages.monitor import to_watch_again
+from trueup.stages.monitoring.monitor import to_watch_again
+from trueup.stages.monitoring.unusual import not_settled
 from trueup.stages.promote import recorded_decision
-from trueup.stages.unusual import not_settled
 
 ASKING: dict[str, Reason] = {DECAYED: "decayed", STALE: "stale", SHIFTED: "shifted"}
 _WITHOUT_LABELS = {STALE, SHIFTED}

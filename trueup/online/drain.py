@@ -183,7 +183,7 @@ class _Draining:
         return [version for version in found if version is not None]
 
     def _store_features(self, frame: pd.DataFrame, records: Sequence[Record]) -> None:
-        """Store the features as they were used, for `stages.skew`."""
+        """Store the features as they were used, for `stages.monitoring.skew`."""
         store, name = self._model.home.store, self._model.config.model
         versions = {version.number: version for version in self._found(records)}
         used = [versions[records[place].version].has_features(records[place]) for place in frame["record"]]

@@ -78,6 +78,30 @@ class ColumnDrift:
 
 
 @dataclass(frozen=True)
+class ColumnEffect:
+    """The part of the change of the mean prediction that the movement of one column explains.
+
+    `effect` is signed, in the unit of the prediction (a probability, or the label's unit); `share` is its part of the
+    whole change.
+    """
+
+    column: str
+    effect: float
+    share: float
+    words: str
+
+
+@dataclass(frozen=True)
+class Multivariate:
+    """How well a classifier separates the batch from the reference: `auc`, which has drifted if it is above `limit`."""
+
+    auc: float
+    limit: float | None  # None: too few blocks in the reference
+    drifted: bool
+    words: str
+
+
+@dataclass(frozen=True)
 class DriftResult:
     """Whether the inputs have shifted: yes, no, or None for "unknown"; with every check of every column."""
 
@@ -89,6 +113,8 @@ class DriftResult:
     phase: str = ""  # the phase of the season of the reference
     drifted: tuple[str, ...] = ()  # columns, in the order of the checks
     noted: tuple[str, ...] = ()  # what is worth a word and is no drift, in words
+    effects: tuple[ColumnEffect, ...] = ()  # on the predictions, the largest first
+    multivariate: Multivariate | None = None
 
     def __post_init__(self) -> None:  # both follow from the checks
         drifted = tuple(dict.fromkeys(c.column for c in self.checks if c.drifted))

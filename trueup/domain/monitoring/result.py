@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from trueup.domain.judging.probation import ProbationLook
 from trueup.domain.monitoring.diagnosis import DATA_BROKEN, Skill
 from trueup.domain.monitoring.drift import DriftResult
+from trueup.domain.monitoring.estimates.estimate import Estimate
 from trueup.domain.monitoring.learned_bounds import Oddity
 from trueup.domain.monitoring.skew import Skew
 from trueup.domain.types import Figures, Metric
@@ -53,3 +54,4 @@ class MonitoringResult(Look):
     usual: Figures | None  # the bounds of an ordinary batch, for people
     shift: tuple[Metric, ...]  # of predictions and labels since the gate
     skew: Skew | None = None  # None: no served features to compare
+    estimate: Estimate | None = None  # None: no champion, or nothing to estimate from

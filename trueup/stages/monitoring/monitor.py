@@ -10,12 +10,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from trueup.adapters.evidently import scores
 from trueup.config.schema import ModelConfig
 from trueup.config.sections.features import FeaturesConfig
 from trueup.config.tasks import Task
 from trueup.domain.features.chunks import Rows
-from trueup.domain.features.features import schema_of
 from trueup.domain.judging.bootstrap import MIN_BLOCKS, Blocks
 from trueup.domain.judging.metrics import metrics, metrics_with_intervals, row_losses
 from trueup.domain.judging.predictions import classes_of, prediction_in
@@ -29,25 +27,17 @@ from trueup.domain.monitoring.diagnosis import (
     promised_gain,
     skill,
 )
-from trueup.domain.monitoring.drift import (
-    DriftResult,
-    column_checks,
-    judge_drift,
-    movements,
-    prediction_and_label_shift,
-    sample_places,
-)
-from trueup.domain.monitoring.reference_rows import compared, reference_for
+from trueup.domain.monitoring.drift import prediction_and_label_shift
 from trueup.domain.monitoring.result import MonitoringResult
 from trueup.domain.types import EVENT_TIME, LABEL, ROW_ID, Batch, Metric, Verdict
 from trueup.errors import NoData
 from trueup.governance.probation import enforce, examine
 from trueup.handoffs import Checked, Observed
 from trueup.model import MONITOR, Champion, Model
-from trueup.reporting.jobs import show_drift
 from trueup.stages.features import features, reference_examples
-from trueup.stages.skew import served_skew
-from trueup.stages.unusual import compare_with_usual
+from trueup.stages.monitoring.drift import compare_inputs
+from trueup.stages.monitoring.skew import served_skew
+from trueup.stages.monitoring.unusual import compare_with_usual
 
 
 @dataclass(frozen=True)
@@ -120,7 +110,7 @@ def _watch(model: Model, checked: Checked, as_of: datetime) -> MonitoringResult:
     joined, aside, drift, measured, trial, skew = pd.DataFrame(), Aside(), None, None, None, None
     unusual = compare_with_usual(model, batch, current, as_of) if checked.usable else None
     if current is not None and checked.usable and not current.lacks(model.home, batch):
-        drift = _drift(model, batch, current, as_of)
+        drift = compare_inputs(model, batch, current, as_of)
         joined, aside = _judged(model, batch, current, as_of)
         measured = _skill(model, batch, joined, as_of, current.features)
         trial = examine(model, batch, current, as_of)
@@ -263,30 +253,3 @@ def _features_of(model: Model, key: str, row_ids: pd.Series[Any]) -> tuple[Rows,
     back = np.empty_like(order)
     back[order] = np.arange(len(order))
     return model.home.store.feature_rows([key], [found[order]]), back
-
-
-def _drift(model: Model, batch: Batch, current: Champion, as_of: datetime) -> DriftResult:
-    """Compare samples of the batch's features and of the champion's training rows."""
-    size, seed, period = model.config.monitor.drift.sample, model.config.train.seed, model.config.ingest.period
-    rows = model.home.store.read_evaluation(current.baseline_path)
-    key = features(model, batch, as_of, current.features)
-    count = len(model.home.store.read_features([key], columns=[ROW_ID]))
-    whole = model.home.store.feature_rows([key], [np.arange(count)])
-    schema = compared(schema_of(whole.columns, current.features), current.features, period)
-    places = sample_places(count, size, seed)
-    now, reference = (
-        whole.frame() if places is None else whole.take(places),
-        reference_for(rows, current.features, batch.window, period),
-    )
-    before, checks = reference.counted, column_checks(reference, now, schema, model.config.monitor.drift)
-    result = judge_drift(
-        scores(before, now, schema),
-        checks,
-        len(before),
-        len(now),
-        model.config.monitor.drift,
-        movements(reference, schema),
-        reference.phase,
-    )
-    show_drift(model, batch.window, (before[list(schema.names)], now[list(schema.names)]), schema, result)
-    return result
