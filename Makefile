@@ -55,6 +55,7 @@ check: setup ## format, lint, types, import contracts, known holes in what is lo
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m tools.names
+	@$(BIN)/python -m tools.sizes
 	@$(BIN)/python -m tools.audit
 
 format: setup ## put the code into shape

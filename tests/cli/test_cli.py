@@ -13,6 +13,7 @@ from tests import streams
 from tests.story import PLAIN, NoReports, Story, stream, window
 from trueup.cli import output
 from trueup.cli.main import app
+from trueup.cli.output import turn_text
 from trueup.handoffs import Cycle, Decided
 
 
@@ -426,5 +427,5 @@ def test_a_config_that_is_wrong_is_not_rehearsed(trueup):
 def test_what_to_type_after_a_run(capsys, monkeypatch, outcome, said):
     monkeypatch.setattr(output.out, "_file", None)
     done = Cycle("toy", streams.week(1), (), (), (), Decided(outcome, (), sequence=7))
-    output.cycle(done, streams.week(2))
+    turn_text.cycle(done, streams.week(2))
     assert capsys.readouterr().out.splitlines()[-1] == said

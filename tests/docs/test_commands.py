@@ -92,6 +92,10 @@ ELSEWHERE = {
     ("docs/operations.md", "export TRUEUP_HOST=192.0.2.7"): (
         "tests/orchestration/test_guarded_stack.py:test_servers_ask_who_is_there_and_flows_say_it"
     ),
+    (
+        "docs/how-to/live-page.md",
+        "trueup ui",
+    ): "tests/ui/test_browser.py:test_a_turn_of_the_loop_in_another_process_appears",
     ("docs/operations.md", "createdb trueup"): (
         "tests/orchestration/test_stack.py:test_ledger_mlflow_and_prefect_move_to_postgresql"
     ),

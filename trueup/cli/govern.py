@@ -8,6 +8,7 @@ import typer
 
 from trueup.cli import output
 from trueup.cli.options import Json, ModelName
+from trueup.cli.output import turn_text
 from trueup.config.load import load_model
 from trueup.orchestration.actor import at_the_command_line
 from trueup.orchestration.context import opened_home
@@ -98,5 +99,5 @@ def _finish(as_json: bool, about: Model, decided: Decided) -> None:
     """Print a decision, and publish it, so that servers need not wait until they notice the entry."""
     from trueup.online.publish import publish_after_turn
 
-    output.emit(as_json, decided, lambda: output.decision(decided))
+    output.emit(as_json, decided, lambda: turn_text.decision(decided))
     publish_after_turn(about)

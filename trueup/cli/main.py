@@ -31,7 +31,7 @@ from trueup.cli.completion import models
 from trueup.cli.edge import one_line
 from trueup.cli.online import rollout, serve, tokens, ui
 from trueup.cli.options import AsOf, Json, ModelName, Tags, at_home, moment, month, names
-from trueup.cli.output import new_text, status_text
+from trueup.cli.output import demo_text, new_text, status_text, turn_text, upkeep_text
 from trueup.config.load import load_model
 from trueup.config.settings import Settings
 from trueup.domain.types import Retrain
@@ -95,7 +95,7 @@ def run(
     if model is None or tag or workers is not None:
         raise UsageError("name one model, or use --all for every model; --tag and --workers need --all")
     cycle = start.run(model, ready(model, as_of), retrain)
-    emit_run(as_json, cycle, lambda: output.cycle(cycle, next_complete(model, cycle)))
+    emit_run(as_json, cycle, lambda: turn_text.cycle(cycle, next_complete(model, cycle)))
     if cycle.problem is not None:
         raise NoData(cycle.problem)
     if cycle.broken:
@@ -116,21 +116,21 @@ def retrain_(
 ) -> None:
     """Train a challenger, judge it against the champion, and promote, hold or reject it."""
     decided = start.retrain(model, ready(model, as_of), reason, by)
-    emit_run(as_json, decided, lambda: output.retrained(model, decided))
+    emit_run(as_json, decided, lambda: turn_text.retrained(model, decided))
 
 
 @app.command()
 def score(model: ModelName, as_of: AsOf = None, as_json: Json = False) -> None:
     """Predict the newest complete batch with the champion."""
     scored = start.score(model, ready(model, as_of))
-    emit_run(as_json, scored, lambda: output.scored(scored))
+    emit_run(as_json, scored, lambda: turn_text.scored(scored))
 
 
 @app.command()
 def monitor(model: ModelName, as_of: AsOf = None, as_json: Json = False) -> None:
     """Compare the newest batch's predictions with the labels known by now, and diagnose the champion."""
     observed = start.monitor(model, ready(model, as_of))
-    emit_run(as_json, observed, lambda: output.observation(observed))
+    emit_run(as_json, observed, lambda: turn_text.observation(observed))
 
 
 @app.command()
@@ -234,7 +234,7 @@ def feed(
     with at_home(source) as home:
         done = (feed_next if give else fed)(Model(load_model(home.configs, model), home))
         pass_on(home)
-    output.emit(as_json, done, lambda: output.fed(done))
+    output.emit(as_json, done, lambda: upkeep_text.fed(done))
 
 
 @app.command(name="demo")
@@ -248,7 +248,7 @@ def demo_(
         from trueup.cli.demo import demo
 
         result = demo(last, quiet=as_json)
-    output.emit(as_json, result, lambda: output.demo(result))
+    output.emit(as_json, result, lambda: demo_text.demo(result))
 
 
 @app.command()
@@ -264,7 +264,7 @@ def reconcile(
     from trueup.orchestration.recovery.reconcile_home import reconcile_home
 
     result = reconcile_home([model] if model else None)
-    output.emit(as_json, result, lambda: output.reconciled(result))
+    output.emit(as_json, result, lambda: upkeep_text.reconciled(result))
     if result.problems:
         raise typer.Exit(1)
 

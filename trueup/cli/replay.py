@@ -9,6 +9,7 @@ import typer
 
 from trueup.cli import output
 from trueup.cli.options import Json, ModelName
+from trueup.cli.output import replay_text
 from trueup.config.load import load_model
 from trueup.errors import UsageError
 from trueup.orchestration.actor import at_the_command_line
@@ -88,7 +89,7 @@ def replay_(
         report = publish(opened, span, runs, known_then)
         written = write_recommended(home.configs, report.facts) if write_block else None
     facts = {**report.facts, "page": report.page}
-    output.emit(as_json, facts, lambda: output.replayed(report.facts, report.page, written))
+    output.emit(as_json, facts, lambda: replay_text.replayed(report.facts, report.page, written))
 
 
 def write_recommended(configs: Path, facts: Mapping[str, Any]) -> Path:

@@ -11,6 +11,7 @@ import typer
 from trueup.cli import output
 from trueup.cli.completion import models
 from trueup.cli.options import Json, ModelName, at_home
+from trueup.cli.output import upkeep_text
 from trueup.config.load import load_model, model_names
 from trueup.config.settings import Settings
 from trueup.errors import UsageError
@@ -35,7 +36,7 @@ def gc(
     from trueup.upkeep.retention import clear_out
 
     result = clear_out([model] if model else None, dry_run)
-    output.emit(as_json, result, lambda: output.cleared(result))
+    output.emit(as_json, result, lambda: upkeep_text.cleared(result))
     if result.problems:
         raise typer.Exit(1)
 
@@ -62,7 +63,7 @@ def forget_(
 
     with at_home() as home:
         done = forget(Model(load_model(home.configs, model), home), _pairs(key), by, why)
-    output.emit(as_json, done, lambda: output.forgotten(done))
+    output.emit(as_json, done, lambda: upkeep_text.forgotten(done))
 
 
 def _pairs(key: Sequence[str]) -> dict[str, str]:
@@ -142,11 +143,11 @@ def move_(
     with at_home() as home:
         if to is None:
             opened = move.reopen(home)
-            output.emit(as_json, {"reopened": opened}, lambda: output.reopened(home.root, opened))
+            output.emit(as_json, {"reopened": opened}, lambda: upkeep_text.reopened(home.root, opened))
             return
         configs = {name: load_model(home.configs, name) for name in model_names(home.configs)}
         done = move.move(home, configs, to, database, mlflow)
-    output.emit(as_json, done, lambda: output.moved(done))
+    output.emit(as_json, done, lambda: upkeep_text.moved(done))
 
 
 def register(app: typer.Typer) -> None:
@@ -159,4 +160,4 @@ def register(app: typer.Typer) -> None:
 
 
 def _emit(as_json: bool, saved: Saved) -> None:
-    output.emit(as_json, saved, lambda: output.saved(saved))
+    output.emit(as_json, saved, lambda: upkeep_text.saved(saved))

@@ -13,7 +13,7 @@ from trueup import files
 from trueup.adapters.onnx.form import Form
 from trueup.errors import LedgerError, UsageError, WorkError
 from trueup.export import archive
-from trueup.export.forms import judged_form, parity_lines
+from trueup.export.forms import Judged, judged_form, parity_lines
 from trueup.export.inputs import input_facts
 from trueup.export.manifest import FORMAT, FileFacts, LedgerEntry, Manifest, Output
 from trueup.governance.ledger_queries import judging_entry, part_about, trained_on, versions_of
@@ -63,30 +63,14 @@ def export(
     or if the files cannot be written. One export at a time writes, so that no bundle has files of two.
     """
     name = model.config.model
-    begun, until = _term(issued or model.home.now(), expires)
+    span = _term(issued or model.home.now(), expires)
     chosen = version if version is not None else _champion(model)
-    entry, epoch, judging = _entries_about(model, chosen)
     place = _archive_of(folder) if zipped else None
+    entry, epoch, judging = _entries_about(model, chosen)
     _require_free(folder, place, name)
-    made, features = part_about(judging, chosen), trained_on(judging)
-    judged = judged_form(model, made, features)
+    judged = judged_form(model, part_about(judging, chosen), trained_on(judging))
     contents = {archive.GRAPH: judged.form.graph, archive.PARITY: parity_lines(judged)}
-    manifest = Manifest(
-        format=FORMAT,
-        model=name,
-        task=model.config.task,
-        version=chosen,
-        epoch=epoch,
-        issued=begun,
-        expires=until,
-        trained_until=made.trained_until,
-        timezone=_zone(model, judging),
-        ledger=_ledger_entry(model.home, entry),
-        files={name: _facts(content) for name, content in contents.items()},
-        inputs=input_facts(judged.form, features, judging.body.recorded.get("function"), _units(model)),
-        output=_output(model, judged.form),
-        tolerance=judged.form.tolerance,
-    )
+    manifest = _manifest(model, chosen, epoch, span, entry, judging, judged, contents)
     with model.home.alone_with_bundles() as alone:
         if not alone:
             raise WorkError(f"{folder}: another export has been writing for a minute; end it, and export again")
@@ -106,6 +90,36 @@ def export(
         len(judged.form.graph),
         judged.rows,
         judged.largest,
+    )
+
+
+def _manifest(
+    model: Model,
+    version: int,
+    epoch: int,
+    span: tuple[datetime, datetime],
+    entry: Entry,
+    judging: Entry,
+    judged: Judged,
+    contents: Mapping[str, bytes],
+) -> Manifest:
+    """What the bundle holds: the version, its term, its ledger entry, its files, and its columns."""
+    made, features = part_about(judging, version), trained_on(judging)
+    return Manifest(
+        format=FORMAT,
+        model=model.config.model,
+        task=model.config.task,
+        version=version,
+        epoch=epoch,
+        issued=span[0],
+        expires=span[1],
+        trained_until=made.trained_until,
+        timezone=_zone(model, judging),
+        ledger=_ledger_entry(model.home, entry),
+        files={name: _facts(content) for name, content in contents.items()},
+        inputs=input_facts(judged.form, features, judging.body.recorded.get("function"), _units(model)),
+        output=_output(model, judged.form),
+        tolerance=judged.form.tolerance,
     )
 
 

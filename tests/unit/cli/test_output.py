@@ -9,6 +9,7 @@ from rich.console import Console
 
 from trueup.cli import output
 from trueup.cli.demo import Demo, Month
+from trueup.cli.output import demo_text
 from trueup.domain.types import Status
 
 
@@ -31,7 +32,7 @@ def test_the_demos_table_keeps_every_column_on_a_terminal_of_80_characters(monke
     mean = {"log_loss": 0.48, "log_loss_frozen": 0.49, "auc": 0.73, "auc_frozen": 0.72}
     monkeypatch.setattr(output, "out", Console(width=80))
 
-    output.demo(Demo([month], mean, {}, 72.0))
+    demo_text.demo(Demo([month], mean, {}, 72.0))
 
     head, row = capsys.readouterr().out.splitlines()[:2]
     assert head.split()[-2:] == ["diagnosis", "decision"]
