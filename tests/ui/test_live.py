@@ -10,6 +10,7 @@ import pytest
 from tests.postgres import cluster
 from tests.ui.fleets import Fleet
 from trueup.config.settings import Settings
+from trueup.errors import WorkError
 from trueup.ui.live import Live
 from trueup.ui.reader import Reader
 
@@ -149,6 +150,27 @@ def test_a_broken_home_is_told_and_what_was_read_stays(fleet, tmp_path):
     assert reader.look() == set()
     assert reader.problem
     assert "toy" in reader.facts
+    reader.close()
+
+
+def test_what_a_failed_look_did_not_read_is_read_by_the_next(tmp_path):
+    fleet = Fleet(tmp_path, "a", "b").open()
+    reader = Reader(fleet.settings)
+    reader.look()
+    for name in ("a", "b"):
+        fleet.batch(name, 0)
+    whole = reader.home.store.newest_results
+
+    def breaks(name, *about):
+        if name == "b":
+            raise WorkError("the disk is away")
+        return whole(name, *about)
+
+    reader.home.store.newest_results = breaks
+    assert reader.look() == set()
+    assert reader.problem == "the disk is away"
+    assert reader.look() == {"a", "b"}
+    assert [len(reader.facts[name].recent) for name in ("a", "b")] == [1, 1]
     reader.close()
 
 

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final
 
 from trueup.adapters.store.results import Result
 from trueup.home import Home
 from trueup.ledger.entries import Receiver, Waiting
 from trueup.metrics.seen import Line, Seen, SeenTurn
 from trueup.metrics.standing import Standing
+from trueup.metrics.tail import Tail
 from trueup.model import MONITOR, RETRAIN, RUN
 
 _FIRST, _LOOKED_BACK = 3, 24  # results in which the newest judged batch and estimate are looked for
-_AT_ONCE: Final = 500  # entries that are read together
-_OVERLAP: Final = 200  # numbers below the newest that may still become visible: transactions end in any order
 
 
 @dataclass
@@ -46,18 +44,27 @@ class Reader:
         self._home = home
         self._standings: dict[str, Standing] = {}
         self._recent: dict[str, Recent] = {}
-        self._seq = self._number = 0
-        self._seen: set[int] = set()
+        self._tail = Tail()
+        self._unread: set[str] = set()  # models with results that are not read yet, such as after an error
         self.entries = self.unsigned = 0
         self.waiting: Mapping[tuple[str, Receiver], Waiting] = {}
         self.told: Mapping[Receiver, bool] = {}
 
-    def look(self) -> None:
-        """Read what was recorded since the last call. Raises LedgerError and WorkError as the home does."""
-        if self._home.ledger.newest() < self._seq or self._home.store.last_recorded() < self._number:
-            self._forget()  # the database was replaced by an older one
-        self._read_ledger()
-        self._read_results()
+    def look(self, names: Collection[str]) -> None:
+        """Read what was recorded since the last call about these models. Raises LedgerError and WorkError as the home does."""
+        if self._tail.was_replaced(self._home):
+            self._standings, self._recent = {}, {}
+            self.entries = self.unsigned = 0
+        self._unread |= set(names) - set(self._recent)
+        self._unread |= set(names) if (recorded := self._tail.recorded(self._home)) is None else recorded
+        for entry in self._tail.entries(self._home):
+            line = Line.of(entry)
+            self._standings.setdefault(entry.model, Standing()).lines.append(line)
+            self.entries += 1
+            self.unsigned += not line.signed
+        for name in self._unread & set(names):
+            self._recent[name] = self._newest(name)
+            self._unread.discard(name)
         self.waiting, self.told = self._home.ledger.waiting(), self._home.ledger.has_told()
 
     def standing(self, model: str) -> Standing:
@@ -67,27 +74,6 @@ class Reader:
     def recent(self, model: str) -> Recent:
         """The newest results of a model."""
         return self._recent.get(model, Recent())
-
-    def _forget(self) -> None:
-        self._standings, self._recent, self._seen = {}, {}, set()
-        self._seq = self._number = self.entries = self.unsigned = 0
-
-    def _read_ledger(self) -> None:
-        while entries := self._home.ledger.since(self._seq, _AT_ONCE):
-            for entry in entries:
-                line = Line.of(entry)
-                self._standings.setdefault(entry.model, Standing()).lines.append(line)
-                self.entries += 1
-                self.unsigned += not line.signed
-            self._seq = entries[-1].seq
-
-    def _read_results(self) -> None:
-        recorded = self._home.store.recorded_since(max(self._number - _OVERLAP, 0))
-        changed = {name for number, name in recorded.items() if number not in self._seen}
-        self._number = max(recorded, default=self._number)
-        self._seen = set(sorted(recorded)[-2 * _OVERLAP :])
-        for name in changed:
-            self._recent[name] = self._newest(name)
 
     def _newest(self, name: str) -> Recent:
         store = self._home.store

@@ -29,7 +29,8 @@ __all__ = ["CONTENT_TYPE", "Figures", "text"]
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _OUTCOMES: Final = ("promoted", "rejected", "held", "pending", "refused", "failed", "rolled_back", "override")
-_COLUMNS: Final = 3  # columns whose effect is told
+_COLUMNS: Final = 3  # columns with a figure of their effect
+_READING: Final = 0.25  # seconds in which a scrape reads configs
 _log: Final = logging.getLogger(__name__)
 
 
@@ -49,13 +50,14 @@ class Figures:
             return generate_latest(families)
 
     def _add(self, families: Families) -> None:
-        configs = self._configs.current()
+        self._configs.read_changed(_READING)
+        configs = {name: self._configs.get(name) for name in self._configs.names()}
         families.of_home("info", 1, version("trueup"))
         families.of_home("models", len(configs))
         families.of_home("configs_broken", sum(isinstance(c, str) for c in configs.values()))
         families.of_home("configs_unread", sum(c is None for c in configs.values()))
         try:
-            self._reader.look()
+            self._reader.look(configs)
         except Exception as error:  # a scrape always answers, and says that the home cannot be read
             _log.warning("the home cannot be read for the metrics: %s", error)
             families.of_home("ledger_readable", 0)
