@@ -51,6 +51,9 @@ PUBLISHING = Measured(
 )
 PREFECT = Measured(293, "MiB", "memory of Prefect's server after a year of daily batches", "soak.md")
 WORKER = Measured(182, "MiB", "memory of Prefect's worker for Kubernetes", "how-to/kubernetes.md")
+LIVE = Measured(
+    241, "MiB", "memory of the live page with 200 models and a year of daily batches", "python -m benchmarks.ui"
+)
 LOGGED = Measured(411, "bytes", "what the log keeps of such a prediction, with 32 features", f"{SERVING} --parts log")
 ONNX = Measured(22, "CPU µs", "a row in onnxruntime, boosted trees, one row a call", "python -m benchmarks.export")
 
@@ -79,6 +82,7 @@ MEASURED += (
     PUBLISHING,
     PREFECT,
     WORKER,
+    LIVE,
     LOGGED,
     ONNX,
 )

@@ -108,9 +108,9 @@ def composed(tmp_path_factory):
 
 def test_the_services_of_a_project_stay_on_the_machine_and_say_how_they_are(composed):
     services = yaml.safe_load((composed / "compose.yaml").read_text())["services"]
-    assert set(services) == {"prefect", "worker", "serve"}
+    assert set(services) == {"prefect", "worker", "ui", "serve"}
     ports = [port for service in services.values() for port in service.get("ports", [])]
-    assert len(ports) == 2
+    assert len(ports) == 3
     assert all(port.startswith("127.0.0.1:") for port in ports)
     for service in services.values():
         assert service["image"] == "shop:local"
@@ -118,6 +118,7 @@ def test_the_services_of_a_project_stay_on_the_machine_and_say_how_they_are(comp
         assert not [v for v in service["volumes"] if "docker.sock" in v]
     assert services["prefect"]["environment"]["HEALTH_URL"].endswith(":4200/api/health")
     assert services["worker"]["environment"]["HEALTH_URL"].endswith(":8080/health")
+    assert services["ui"]["environment"]["HEALTH_URL"].endswith(":8300/health")
     assert "--with-healthcheck" in services["worker"]["command"][-1]
     for name in ("staging", "prod"):
         other = yaml.safe_load((composed / f"compose.{name}.yaml").read_text())["services"]

@@ -9,21 +9,24 @@ from pathlib import Path
 import pytest
 import yaml
 from prefect.utilities.templating import apply_values
+from starlette.testclient import TestClient
 
 from docs import capacity
 from tests.kubernetes import VERSIONS, mebibytes, pods, rendered, require_valid
+from trueup.config.settings import Settings
 from trueup.orchestration.stack.deploy import TEMPLATE
 from trueup.project.choices import Choices
 from trueup.project.init import write_project
 from trueup.serving.http.openapi import document
 from trueup.serving.workers import GRACE
+from trueup.ui.app import application
 
 IMAGE = "registry.example.com/shop@sha256:" + 64 * "0"
 OVERLAYS = (
     ("staging", ()),
     ("staging", ("prefect-server",)),
     ("prod", ("serving-log",)),
-    ("prod", ("prefect-server", "autoscaling")),
+    ("prod", ("prefect-server", "live-page", "autoscaling")),
 )
 
 
@@ -46,8 +49,10 @@ def overlay(project, environment, components, folder):
 
 @pytest.fixture(scope="module")
 def everything(project, tmp_path_factory):
-    """The objects of production with a Prefect server and a log of predictions."""
-    return overlay(project, "prod", ("prefect-server", "serving-log"), tmp_path_factory.mktemp("everything"))
+    """The objects of production with a Prefect server, the live page and a log of predictions."""
+    return overlay(
+        project, "prod", ("prefect-server", "live-page", "serving-log"), tmp_path_factory.mktemp("everything")
+    )
 
 
 def job(project, **values):
@@ -105,7 +110,7 @@ def test_every_pod_is_restricted_and_keeps_nothing(everything, project):
     (namespace,) = [o for o in everything if o["kind"] == "Namespace"]
     assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
     of_pods = pods([*everything, job(project)])
-    assert len(of_pods) == 4
+    assert len(of_pods) == 5
     for name, spec in of_pods.items():
         assert spec["securityContext"]["runAsNonRoot"] is True, name
         assert spec["securityContext"]["runAsUser"] == 10001, name
@@ -186,12 +191,16 @@ def test_nothing_is_reachable_but_what_a_policy_names(everything):
     assert policies["trueup-nothing"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
     rules = {name: spec for name, spec in policies.items() if name != "trueup-nothing"}
     assert all(rule for spec in rules.values() for kind in ("ingress", "egress") for rule in spec.get(kind, []))
-    assert {name for name, spec in rules.items() if "ingress" in spec} == {"trueup-serve", "trueup-prefect"}
+    assert {name for name, spec in rules.items() if "ingress" in spec} == {
+        "trueup-serve",
+        "trueup-prefect",
+        "trueup-ui",
+    }
     out = {p["port"] for spec in rules.values() for rule in spec.get("egress", []) for p in rule["ports"]}
     assert out == {53, 443, 4200, 5432, 6443}
 
 
-def test_probes_ask_what_the_programs_answer(everything):
+def test_probes_ask_what_the_programs_answer(everything, tmp_path):
     of_pods = pods(everything)
     (serve,) = [c for c in of_pods["StatefulSet trueup-serve"]["containers"] if c["name"] == "serve"]
     paths = set(document({}, tokens=True)["paths"])
@@ -203,6 +212,12 @@ def test_probes_ask_what_the_programs_answer(everything):
     (prefect,) = of_pods["Deployment trueup-prefect"]["containers"]
     (worker,) = of_pods["Deployment trueup-worker"]["containers"]
     assert "--with-healthcheck" in worker["command"]
+    (page,) = of_pods["Deployment trueup-ui"]["containers"]
+    probes = {page[f"{kind}Probe"]["httpGet"]["path"] for kind in ("startup", "liveness", "readiness")}
+    settings = Settings(home=tmp_path, configs=tmp_path, reports_token="t" * 20)
+    with TestClient(application(settings, page["command"][4])) as answered:  # at a pod's address, without a token
+        assert [answered.get(path, headers={"Host": "10.1.2.3:8300"}).status_code for path in probes] == [200]
+        assert answered.get("/", headers={"Host": "10.1.2.3:8300"}).status_code == 401
     # Prefect's server refuses a Host that is not its own, such as a pod's address.
     assert prefect["livenessProbe"]["httpGet"]["httpHeaders"] == [{"name": "Host", "value": "trueup-prefect"}]
 
@@ -216,6 +231,7 @@ def test_requests_are_at_least_what_was_measured(everything, project):
         "serve": capacity.SERVER.value + capacity.PUBLISHING.value,  # a child of the server publishes
         "prefect": capacity.PREFECT.value,
         "worker": capacity.WORKER.value,
+        "ui": capacity.LIVE.value,
         "prefect-job": capacity.FIT_BASE.value,
         "drain": capacity.THOUSAND_PEAK.value,
     }

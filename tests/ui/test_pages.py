@@ -138,11 +138,12 @@ def test_an_unknown_host_is_refused(client):
     assert client.get("/", headers={"Host": "localhost:8300"}).status_code == 200
 
 
-def test_with_a_token_every_request_needs_it(fleet):
+def test_with_a_token_every_request_for_a_page_needs_it(fleet):
     settings = fleet.settings.model_copy(update={"reports_token": TOKEN})
     with TestClient(application(settings), base_url="http://127.0.0.1") as client:
-        for path in ("/", "/events", "/static/ui.js", "/health"):
+        for path in ("/", "/events", "/static/ui.js", "/metrics"):
             assert client.get(path).status_code == 401
+        assert client.get("/health").text == "ok"  # for the probes of a container
         assert client.get("/", headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 200
         assert client.get("/", auth=("me", TOKEN)).status_code == 200
 

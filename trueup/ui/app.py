@@ -44,7 +44,8 @@ def application(settings: Settings, host: str = "127.0.0.1", pause: float = PAUS
     """Serve the pages of a home, which need not exist yet; `pause` is the time between two looks at it, in seconds.
 
     Unknown Host headers are rejected, because a page of another site could otherwise read these (DNS rebinding). With
-    `reports_token`, each request needs it.
+    `reports_token`, each request but that for the health needs it. A container (0.0.0.0) with a token answers to any
+    name, because it does not know its own, and a browser gives the token to no other site.
     """
     ui = Ui(settings, pause)
     routes = [
@@ -60,10 +61,12 @@ def application(settings: Settings, host: str = "127.0.0.1", pause: float = PAUS
         Route("/static/plotly.min.js", _plotly),
         Mount("/static", _Kept(directory=str(STATIC))),
     ]
-    names = sorted({"127.0.0.1", "localhost", host} - {"0.0.0.0"})
+    container = host == "0.0.0.0"
+    named = {"127.0.0.1", "localhost", *(() if container else (host,))}
+    names = ["*"] if container and settings.reports_token is not None else sorted(named)
     guards = [Middleware(ReadOnly), Middleware(TrustedHostMiddleware, allowed_hosts=names, www_redirect=False)]
     if settings.reports_token is not None:
-        guards.append(Middleware(TokenOnly, token=settings.reports_token, signed=""))
+        guards.append(Middleware(TokenOnly, token=settings.reports_token, free="/health"))
     guards.append(Middleware(GZipMiddleware, minimum_size=2000, compresslevel=4))
     app = Starlette(routes=routes, middleware=guards, lifespan=ui.lifespan, exception_handlers={404: ui.missing})
     app.state.live = ui.live

@@ -78,14 +78,14 @@ def bearer(token: str | None) -> dict[str, str]:
 class TokenOnly:
     """Requires the token: a program sends it as a bearer token, a browser as the password of any user."""
 
-    def __init__(self, app: ASGIApp, token: str, signed: str) -> None:
-        """Requests to the path `signed` have a signature instead."""
-        self._app, self._token, self._signed = app, token.encode(), signed
+    def __init__(self, app: ASGIApp, token: str, free: str) -> None:
+        """Requests to the path `free` need no token: they have a signature, or there is nothing to hide."""
+        self._app, self._token, self._free = app, token.encode(), free
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if (
             scope["type"] == "lifespan"
-            or scope["path"] == self._signed
+            or scope["path"] == self._free
             or hmac.compare_digest(_brought(scope), self._token)
         ):
             await self._app(scope, receive, send)

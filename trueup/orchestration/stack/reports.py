@@ -60,7 +60,7 @@ def application(
     names = {"127.0.0.1", "localhost", host, "" if inbox is None else inbox.host}
     guards = [Middleware(TrustedHostMiddleware, allowed_hosts=sorted(names - {"0.0.0.0", ""}))]
     if token is not None:
-        guards.append(Middleware(TokenOnly, token=token, signed=PATH if received else ""))
+        guards.append(Middleware(TokenOnly, token=token, free=PATH if received else ""))
     return Starlette(routes=routes, middleware=guards)
 
 
