@@ -59,6 +59,8 @@ class CommandLine:
         from trueup.cli.main import main
 
         self._monkeypatch.setattr(sys, "argv", ["trueup", *words])
+        # Click names a program that was started by `python -m` after its package, which is pytest's here.
+        self._monkeypatch.setattr(sys.modules["__main__"], "__package__", None, raising=False)
         # Prefect's handler writes to the stderr that the first test of the process had: gone, and logging would say so.
         self._monkeypatch.setattr(logging, "raiseExceptions", False)
         self._capsys.readouterr()
