@@ -96,6 +96,9 @@
       for (const key of Object.keys(layout).filter((k) => /^[xy]axis/.test(k)))
         layout[key] = { gridcolor: grid, linecolor: grid, zerolinecolor: grid, automargin: true, ...layout[key] };
       if (figure.data.some((trace) => trace.type === "heatmap")) layout.hovermode = "closest";
+      // Plotly forgets a height when the window is resized, and takes that of the element.
+      place.dataset.height = layout.height;
+      place.style.height = `calc(${layout.height}px + 1rem + 2px)`;
       Plotly.react(place, figure.data, layout, { responsive: true, displaylogo: false, displayModeBar: false });
       place.removeAllListeners?.("plotly_click");
       place.on?.("plotly_click", (event) => {
@@ -104,6 +107,17 @@
       });
     }
   }
+
+  // A chart keeps the size of the screen on paper, so it is drawn in the width of a page, within its margins and border.
+  function resize(width) {
+    if (typeof Plotly === "undefined") return;
+    for (const place of document.querySelectorAll(".chart.js-plotly-plot")) {
+      if (width) Plotly.relayout(place, { width, height: Number(place.dataset.height), autosize: false });
+      else Plotly.Plots.resize(place);
+    }
+  }
+  addEventListener("beforeprint", () => resize(670));
+  addEventListener("afterprint", () => resize(null));
 
   addEventListener("DOMContentLoaded", () => { arrange(); before = remember(); draw(); });
   dark.addEventListener("change", draw);
