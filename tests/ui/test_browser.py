@@ -189,13 +189,13 @@ def test_a_chart_keeps_its_height_when_resized_and_fits_on_paper(page):
     expect(page.locator("#c-drift .main-svg").first).to_be_visible()
     width, height = page.evaluate(f"[{drawn}.width, {drawn}.height]")
     page.set_viewport_size({"width": 900, "height": 700})
-    page.wait_for_function(f"{drawn}.width < {width}")
+    until(lambda: page.evaluate(f"{drawn}.width") < width)
     assert page.evaluate(f"{drawn}.height") == height
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     on_paper = page.evaluate(f"[{drawn}.width, {drawn}.height]")
     assert on_paper == [670, height]
     page.evaluate("dispatchEvent(new Event('afterprint'))")
-    page.wait_for_function(f"{drawn}.width > 670")
+    until(lambda: page.evaluate(f"{drawn}.width") > 670)
     assert page.problems == []
 
 

@@ -98,6 +98,7 @@
       if (figure.data.some((trace) => trace.type === "heatmap")) layout.hovermode = "closest";
       // Plotly forgets a height when the window is resized, and takes that of the element.
       place.dataset.height = layout.height;
+      place.style.minHeight = 0; // which keeps the room until here
       place.style.height = `calc(${layout.height}px + 1rem + 2px)`;
       Plotly.react(place, figure.data, layout, { responsive: true, displaylogo: false, displayModeBar: false });
       place.removeAllListeners?.("plotly_click");
