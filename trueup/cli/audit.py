@@ -1,4 +1,4 @@
-"""The commands `reproduce`, `dossier` and `audit`."""
+"""The commands `reproduce`, `dossier`, `explain` and `audit`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import typer
 
 from trueup.cli import output
 from trueup.cli.completion import models
-from trueup.cli.options import Json, ModelName, at_home
-from trueup.cli.output import audit_text, record_text
+from trueup.cli.options import Json, ModelName, at_home, moment
+from trueup.cli.output import audit_text, explain_text, record_text
 from trueup.config.environments import VARIABLE
 from trueup.config.load import load_model
 from trueup.config.project import project_root
@@ -58,6 +58,41 @@ def dossier(
     output.emit(as_json, made, lambda: record_text.dossier(made))
 
 
+def explain_(
+    model: ModelName,
+    key: Annotated[
+        str,
+        typer.Argument(
+            metavar="KEY",
+            help="Values of the key's columns: COLUMN=VALUE,COLUMN=VALUE, or the values alone in the order of `ingest.key`, or row_id=NUMBER.",
+            show_default=False,
+        ),
+    ],
+    batch: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="A moment of the row's batch, such as 2013-04-01, for a key in several."),
+    ] = None,
+    version: Annotated[
+        int | None, typer.Option(help="A version that a decision names. Default: the one that served the row.", min=1)
+    ] = None,
+    personal: Annotated[
+        bool, typer.Option("--personal", help="Also show the values of columns with personal data.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Explain one prediction: the row, the served prediction, its features and what each contributed, and rows like it.
+
+    Changes nothing. A key of several rows, and of none, is an error that names the nearest ones.
+    """
+    from trueup.explain.explain import explain
+    from trueup.model import Model
+
+    at = moment(batch)
+    with at_home(looks=True) as home:
+        done = explain(Model(load_model(home.configs, model), home), key, at, version, personal)
+    output.emit(as_json, done, lambda: explain_text.explained(done))
+
+
 def audit_(
     markdown: Annotated[
         Path | None,
@@ -88,4 +123,5 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     app.command(name="reproduce")(reproduce_)
     app.command()(dossier)
+    app.command(name="explain")(explain_)
     app.command(name="audit")(audit_)

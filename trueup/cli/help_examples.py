@@ -53,6 +53,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "promote": (f"trueup promote {_MODEL} 3 --by Ada --why 'agreed with the airline'",),
     "dossier": (f"trueup dossier {_MODEL}", f"trueup dossier {_MODEL} 2 --out dossiers"),
+    "explain": (
+        f"trueup explain {_MODEL} time_hour=2013-09-01T09:00,carrier=UA,flight=1545",
+        f"trueup explain {_MODEL} carrier=UA,flight=1545 --batch 2013-09-01",
+        f"trueup explain {_MODEL} row_id=901747193206898838 --version 11 --json",
+    ),
     "export": (
         f"trueup export {_MODEL} --to bundle",
         f"trueup export {_MODEL} 2 --to bundle --zip --expires '30 days'",

@@ -31,7 +31,7 @@ from trueup.domain.features.history import history_features, keys_of, needed_rea
 from trueup.domain.learning.training_windows import reference_window
 from trueup.domain.monitoring.drift import sample_places
 from trueup.domain.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID, Batch, Window
-from trueup.errors import NotEnoughData
+from trueup.errors import FilesUnavailable, NotEnoughData, WorkError
 from trueup.home import Home
 from trueup.memory import give_back
 from trueup.model import Champion, Model
@@ -102,6 +102,26 @@ def features(model: Model, batch: Batch, as_of: datetime, of: FeaturesConfig | N
     makes new features.
     """
     return _keys(model, [batch], model.usable_batches(as_of), of or model.config.features)[0]
+
+
+def features_of_row(model: Model, batch: Batch, row_id: int, of: FeaturesConfig) -> pd.DataFrame:
+    """The features of one row of a usable batch: the stored ones, else computed again, and nothing is stored.
+
+    Empty for a row in quarantine. Raises WorkError as the store and the features do.
+    """
+    store, (named,) = model.home.store, _named(model, [batch], model.usable_batches(datetime.max), of)
+    _, past, key = named
+    try:
+        ids = store.read_features([key], columns=[ROW_ID])[ROW_ID]
+        return store.feature_rows([key], [np.flatnonzero(ids == row_id)]).frame()
+    except FilesUnavailable:
+        raise
+    except WorkError:  # removed by the retention, or the batch or its history was corrected
+        custom = load_function(of.custom, model.home.configs) if of.custom else None
+        rows = store.effective(batch.rows)
+        rows = rows if custom is not None else rows[rows[ROW_ID] == row_id]
+        frame = feature_frame(rows, outcomes_of(of.history, model.home, past, batch.window), of, custom)
+        return frame[frame[ROW_ID] == row_id].reset_index(drop=True)
 
 
 def features_in_use(model: Model, of: FeaturesConfig) -> set[str]:

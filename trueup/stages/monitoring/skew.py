@@ -29,9 +29,9 @@ def served_skew(model: Model, batch: Batch, current: Champion, as_of: datetime) 
     key = features(model, batch, as_of, current.features)
     ids = store.read_features([key], columns=[ROW_ID])[ROW_ID]
     none = store.feature_rows([key], [np.empty(0, dtype=np.intp)])
-    if (every := _inputs(model, current, none.frame())) is None:
+    if (every := inputs_of(model, current, none.frame())) is None:
         return None
-    inputs = [column for column in every if column.name not in _personal(current.features, serve.personal)]
+    inputs = [column for column in every if column.name not in personal_inputs(current.features, serve.personal)]
     names = [column.name for column in inputs]
     served = store.read_served(name, batch.window, current.version, names).set_index(ROW_ID)
     places = np.flatnonzero(ids.isin(served.index))
@@ -45,7 +45,7 @@ def served_skew(model: Model, batch: Batch, current: Champion, as_of: datetime) 
     return compare(pairs(), names, current.version, serve.max_skew)
 
 
-def _inputs(model: Model, current: Champion, frame: pd.DataFrame) -> Sequence[Input] | None:
+def inputs_of(model: Model, current: Champion, frame: pd.DataFrame) -> Sequence[Input] | None:
     """The inputs of a version's ONNX form, which is registered with it or made again; None for one that has none.
 
     `frame` has the version's features, of any rows.
@@ -60,7 +60,7 @@ def _inputs(model: Model, current: Champion, frame: pd.DataFrame) -> Sequence[In
         return None
 
 
-def _personal(of: FeaturesConfig, columns: Sequence[str]) -> set[str]:
+def personal_inputs(of: FeaturesConfig, columns: Sequence[str]) -> set[str]:
     """The inputs that show a value of personal columns: the columns themselves, and the parts of a time."""
     parts = {f"{column}_{part}" for column in columns for part in of.calendar.get(column, ())}
     return {*columns, *parts}

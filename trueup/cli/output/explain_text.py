@@ -1,0 +1,53 @@
+"""Prints the explanation of one prediction."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rich.markup import escape
+
+from trueup.cli.output import lines, out, say, table
+
+if TYPE_CHECKING:
+    from trueup.explain.explanation import Explanation
+
+
+def explained(done: Explanation) -> None:
+    """Print all about one prediction, the prediction first."""
+    key = ", ".join(f"{name}={value}" for name, value in done.key.items())
+    say(f"[bold]{escape(done.model)}[/]  {escape(key or f'row_id={done.row_id}')}")
+    say(f"  row_id {done.row_id}, {done.event_time:%Y-%m-%d %H:%M}, batch {done.batch} r{done.revision}")
+    if done.quarantined:
+        say(f"  [yellow]in quarantine[/]: {escape('; '.join(done.quarantined))}")
+    if (served := done.served) is not None:
+        how = "a server answered at" if served.online else "the run of"
+        say(
+            f"  served: [bold]{escape(_figure(served.prediction))}[/] by version {served.version}, "
+            f"{how} {served.predicted_at:%Y-%m-%d %H:%M}"
+        )
+    if done.recomputed is not None:
+        same = " (the same)" if done.difference == 0 else ""
+        say(f"  version {done.version} from the features below: {escape(_figure(done.recomputed))}{same}")
+    if (outcome := done.outcome) is not None:
+        known = "" if outcome.known_at is None else f", known from {outcome.known_at:%Y-%m-%d %H:%M}"
+        say(f"  outcome: {escape(_figure(outcome.value))}{known}")
+    if done.features:
+        _features(done)
+    for note in done.notes:
+        say(f"  [yellow]note[/]: {escape(note)}")
+    say("  as landed:")
+    lines([f"{name}: {_figure(value)}" for name, value in done.row.items()])
+
+
+def _features(done: Explanation) -> None:
+    rows = [[escape(feature.name), escape(_figure(feature.value))] for feature in done.features]
+    out.print(table(["feature", "value"], rows, figures=["value"]))
+
+
+def _figure(value: Any) -> str:
+    """A value in short.
+
+    >>> _figure(0.123456789), _figure(None), _figure("UA"), _figure(3)
+    ('0.1235', 'missing', 'UA', '3')
+    """
+    return "missing" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,177 @@
+"""Explain one prediction: what was served for a row, from which features, and how they made it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+
+from trueup.config.tasks import Task
+from trueup.domain.learning.learning import predict
+from trueup.domain.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID, Batch
+from trueup.errors import NoData, WorkError
+from trueup.explain.case import Case, Privacy, plain
+from trueup.explain.explanation import Explanation, Outcome, Served
+from trueup.explain.features import as_used
+from trueup.explain.keys import Found, find, parsed
+from trueup.explain.version import Version, version_of
+from trueup.model import Model
+from trueup.stages.features import features_of_row
+
+_SAME: Final = 1e-9  # of two predictions: what another processor's last bits may do to a sum
+_PARTS: Final = {"features": as_used}
+
+
+def explain(
+    model: Model,
+    key: str | Mapping[str, str],
+    at: datetime | None = None,
+    version: int | None = None,
+    personal: bool = False,
+) -> Explanation:
+    """Explain the prediction of the row with a key, see `keys.parsed` for its form. Nothing in the home is changed.
+
+    `at` is a moment of the row's batch, for a key that is in several. `version` is another version than the one that
+    served: its prediction is made here and was served to nobody. Values of personal columns are hidden unless `personal`.
+
+    What cannot be shown, such as what a version makes of the row whose files are gone, is a note of the result. Raises
+    UsageError for a wrong key, one of several rows, and a version that no decision names; NoData for a key of no row.
+    """
+    named = parsed(model.config, key) if isinstance(key, str) else dict(key)
+    privacy = Privacy(model.config, personal)
+    found = find(model, named, at, not any(map(privacy.hides, model.config.ingest.key)))
+    known = _known(model, found, privacy)
+    number = version if version is not None else known.served.version if known.served else None
+    if number is None:
+        current = model.champion()
+        number = None if current is None else current.version
+    if number is None:
+        name = model.config.model
+        return _noted(known, f"{name} has no champion yet, so nothing predicts the row; next: trueup run {name}")
+    return _by(model, known, found, version_of(model, number), privacy)
+
+
+def _noted(known: Explanation, *notes: str) -> Explanation:
+    return replace(known, notes=(*known.notes, *notes))
+
+
+def _known(model: Model, found: Found, privacy: Privacy) -> Explanation:
+    """What is recorded about a row, without any version."""
+    store, batch, row_id = model.home.store, found.batch, found.row_id
+    rows = store.read(batch.rows)
+    row = rows[rows[ROW_ID] == row_id].iloc[0]
+    failed = store.quarantined(batch.rows)
+    values = {str(c): privacy.shown(str(c), v) for c, v in row.items() if c not in (ROW_ID, EVENT_TIME)}
+    served, outcome = _served(model, batch, row_id), _outcome(model, batch, row_id)
+    known = Explanation(
+        model=model.config.model,
+        key={c: str(values[c]) for c in model.config.ingest.key},
+        row_id=row_id,
+        batch=batch.window,
+        revision=batch.rows.revision,
+        event_time=row[EVENT_TIME].to_pydatetime(),
+        row=values,
+        quarantined=tuple(failed.loc[failed[ROW_ID] == row_id, "expectation"].map(str)),
+        served=served,
+        version=None,
+        recomputed=None,
+        difference=None,
+        outcome=outcome,
+    )
+    return known if served else _noted(known, _unserved(model, known))
+
+
+def _unserved(model: Model, known: Explanation) -> str:
+    if known.quarantined:
+        return "nothing was predicted for the row, because it is in quarantine"
+    if model.home.store.predictions_removed(model.config.model, known.batch):
+        return "what was predicted for the row was removed, because the retention of predictions is over"
+    return "nothing was predicted for the row"
+
+
+def _served(model: Model, batch: Batch, row_id: int) -> Served | None:
+    store, name = model.home.store, model.config.model
+    rows = store.read_predictions(name, batch.window)
+    rows = rows[rows[ROW_ID] == row_id]
+    if rows.empty:
+        return None
+    row = rows.iloc[0]
+    multiclass = model.config.task is Task.MULTICLASS
+    shares = {str(c)[2:]: float(row[c]) for c in rows.columns if str(c).startswith("p_") and not pd.isna(row[c])}
+    version = int(row["model_version"])
+    online = store.has_served(name, batch.window) and bool(
+        (store.read_served(name, batch.window, version, ())[ROW_ID] == row_id).any()
+    )
+    prediction = str(row["prediction"]) if multiclass else float(row["prediction"])
+    made = row["predicted_at"].to_pydatetime()
+    return Served(version, prediction, shares if multiclass else None, made, online)
+
+
+def _outcome(model: Model, batch: Batch, row_id: int) -> Outcome | None:
+    labels = model.home.store.read(batch.labels, [ROW_ID, LABEL, KNOWN_AT])
+    labels = labels[labels[ROW_ID] == row_id]
+    if labels.empty:
+        return None
+    value, known = labels.iloc[0][LABEL], labels.iloc[0][KNOWN_AT]
+    return Outcome(plain(value), None if pd.isna(known) else known.to_pydatetime())
+
+
+def _by(model: Model, known: Explanation, found: Found, version: Version, privacy: Privacy) -> Explanation:
+    """Add what a version makes of the row."""
+    known = replace(known, version=version.number)
+    if known.served is None or known.served.version != version.number:
+        known = _noted(known, f"version {version.number} explains the row; it did not serve it")
+        if known.event_time < version.made.trained_until:
+            known = _noted(known, f"version {version.number} may have been trained on the row: its newest is later")
+    if known.quarantined:
+        return _noted(known, "a row in quarantine has no features; `trueup quarantine release` takes it back into use")
+    try:
+        frame = features_of_row(model, found.batch, found.row_id, version.made.features)
+        if frame.empty:
+            raise NoData(
+                "the row has no features, because its batch is broken or was not validated by the present rules"
+            )
+        fitted = version.made.load(model.home)
+    except WorkError as error:
+        return _noted(known, f"not explained by version {version.number}: {error}")
+    predicted = predict(fitted, frame, model.config.task)[0]
+    classes = [str(c) for c in fitted.classes_] if model.config.task is Task.MULTICLASS else None
+    target = None if classes is None else classes[int(np.argmax(predicted))]
+    known = _compared(replace(known, recomputed=target or float(predicted), target=target), predicted, classes)
+    case = Case(model, found.batch, known, version, frame, fitted, privacy)
+    for what, make in _PARTS.items():
+        try:
+            parts, notes = make(case)
+        except WorkError as error:
+            parts, notes = {}, (f"no {what}: {error}",)
+        known = _noted(replace(known, **parts), *notes)
+    return known
+
+
+def _compared(known: Explanation, predicted: Any, classes: list[str] | None) -> Explanation:
+    """Compare the prediction that was just made with the served one of the same version."""
+    served = known.served
+    if served is None or served.version != known.version:
+        return known
+    if classes is None:
+        difference = float(predicted) - float(served.prediction)
+    else:
+        shares = served.probabilities or {}
+        apart = [float(p) - shares.get(c, 0.0) for c, p in zip(classes, predicted, strict=True)]
+        difference = max(apart, key=abs)
+    known = replace(known, difference=difference)
+    if abs(difference) <= _SAME * max(1.0, abs(float(np.max(np.abs(predicted))))):
+        return known
+    return _noted(
+        known,
+        f"the features below make a prediction that differs by {difference:.3g} from the served one, which stays: "
+        + (
+            "a server answered, with its own features and in the precision of its graph"
+            if served.online
+            else "the batch or its history was corrected since, or a server answered"
+        ),
+    )
