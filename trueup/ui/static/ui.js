@@ -98,8 +98,8 @@
       if (figure.data.some((trace) => trace.type === "heatmap")) layout.hovermode = "closest";
       // Plotly forgets a height when the window is resized, and takes that of the element.
       place.dataset.height = layout.height;
-      place.style.minHeight = 0; // which keeps the room until here
-      place.style.height = `calc(${layout.height}px + 1rem + 2px)`;
+      place.style.minHeight = "0"; // which keeps the room until here
+      place.style.height = `${layout.height}px`;
       Plotly.react(place, figure.data, layout, { responsive: true, displaylogo: false, displayModeBar: false });
       place.removeAllListeners?.("plotly_click");
       place.on?.("plotly_click", (event) => {
@@ -113,8 +113,8 @@
   function resize(width) {
     if (typeof Plotly === "undefined") return;
     for (const place of document.querySelectorAll(".chart.js-plotly-plot")) {
-      if (width) Plotly.relayout(place, { width, height: Number(place.dataset.height), autosize: false });
-      else Plotly.Plots.resize(place);
+      const height = width ? Number(place.dataset.height) : null;
+      Plotly.relayout(place, { width, height, autosize: width === null });
     }
   }
   addEventListener("beforeprint", () => resize(670));
