@@ -59,6 +59,27 @@ def test_the_row_the_served_prediction_and_the_features_of_a_key(story, row):
     json.dumps(plain(done), allow_nan=False)
 
 
+def test_contributions_make_the_served_prediction(story, row):
+    done = explain(story.model, key_of(row))
+    made = done.contributions
+    assert made is not None
+    assert (made.scale, made.exact, made.background) == ("log-odds", True, 100)
+    total = made.base + sum(part.contribution for part in made.parts)
+    assert 1 / (1 + np.exp(-total)) == pytest.approx(done.served.prediction, abs=1e-9)
+    assert {part.feature for part in made.parts} == {feature.name for feature in done.features}
+    sizes = [abs(part.contribution) for part in made.parts]
+    assert sizes == sorted(sizes, reverse=True)
+
+
+def test_without_the_training_rows_the_rest_is_explained(story, row, tmp_path):
+    other = story.branch(tmp_path / "branch")
+    other.home.store.drop_evaluation(other.model.champion().baseline_path)
+    done = explain(other.model, key_of(row))
+    assert done.contributions is None
+    assert any("the sample of the training rows of version" in note for note in done.notes)
+    assert done.recomputed == done.served.prediction
+
+
 def test_features_that_are_not_stored_are_computed_again(story, row, monkeypatch):
     stored = explain(story.model, key_of(row))
     monkeypatch.setattr("trueup.stages.features.digest_of", lambda _: "0" * 64)  # as after the retention of features

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from sklearn.pipeline import Pipeline
 from trueup.config.schema import ModelConfig
 from trueup.config.sections.features import FeaturesConfig
 from trueup.domain.types import EVENT_TIME, ROW_ID, Batch
+from trueup.errors import FilesUnavailable, WorkError
 from trueup.explain.explanation import HIDDEN, Explanation
 from trueup.explain.version import Version
 from trueup.model import Model
@@ -52,6 +54,19 @@ class Case:
     frame: pd.DataFrame
     fitted: Pipeline
     privacy: Privacy
+
+    @cached_property
+    def training(self) -> pd.DataFrame:
+        """A sample of the rows that the version was trained on, with labels and its predictions. Raises WorkError."""
+        path = self.version.made.baseline_path
+        try:
+            return self.model.home.store.read_evaluation(path)
+        except FilesUnavailable:
+            raise
+        except WorkError as error:
+            raise WorkError(
+                f"the sample of the training rows of version {self.version.number} is gone ({path})"
+            ) from error
 
     @property
     def names(self) -> list[str]:

@@ -15,6 +15,7 @@ from trueup.domain.learning.learning import predict
 from trueup.domain.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID, Batch
 from trueup.errors import NoData, WorkError
 from trueup.explain.case import Case, Privacy, plain
+from trueup.explain.contributions import contributions
 from trueup.explain.explanation import Explanation, Outcome, Served
 from trueup.explain.features import as_used
 from trueup.explain.keys import Found, find, parsed
@@ -23,7 +24,7 @@ from trueup.model import Model
 from trueup.stages.features import features_of_row
 
 _SAME: Final = 1e-9  # of two predictions: what another processor's last bits may do to a sum
-_PARTS: Final = {"features": as_used}
+_PARTS: Final = {"features": as_used, "contributions": contributions}
 
 
 def explain(

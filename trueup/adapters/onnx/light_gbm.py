@@ -7,7 +7,7 @@ import numpy as np
 from trueup.adapters.onnx.ensemble import tree_ensemble
 from trueup.adapters.onnx.family import TreeFamily
 from trueup.adapters.onnx.graph import FEATURES, Graph
-from trueup.adapters.onnx.trees import of_lightgbm
+from trueup.adapters.onnx.trees import lightgbm_head, of_lightgbm
 from trueup.domain.learning.recipe import is_lightgbm
 from trueup.errors import NoExporter
 
@@ -25,8 +25,7 @@ class LightGbm(TreeFamily):
         return is_lightgbm(estimator)
 
     def write(self, graph: Graph) -> str:
-        text = self.estimator.booster_.model_to_string(num_iteration=1)
-        head = dict(line.partition("=")[::2] for line in text.partition("Tree=")[0].splitlines())
+        head = lightgbm_head(self.estimator)
         if "average_output" in head:
             raise NoExporter("boosting_type rf has no ONNX exporter; choose another one in train.parameters")
         targets = int(head["num_tree_per_iteration"])

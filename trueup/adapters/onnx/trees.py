@@ -80,6 +80,12 @@ def of_lightgbm(estimator: Any) -> list[Tree]:
     return [_of_text(tree.partition("end of trees")[0]) for tree in trees]
 
 
+def lightgbm_head(estimator: Any) -> dict[str, str]:
+    """The facts before the trees of a LightGBM model's text, by name: `objective`, `num_tree_per_iteration`, ..."""
+    text = estimator.booster_.model_to_string(num_iteration=1)
+    return dict(line.partition("=")[::2] for line in text.partition("Tree=")[0].splitlines())
+
+
 def _of_text(text: str) -> Tree:
     """A tree of LightGBM: the inner nodes, then the leaves, which their parents name by negative numbers."""
     values = dict(line.partition("=")[::2] for line in text.splitlines())

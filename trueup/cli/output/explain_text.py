@@ -9,7 +9,7 @@ from rich.markup import escape
 from trueup.cli.output import lines, out, say, table
 
 if TYPE_CHECKING:
-    from trueup.explain.explanation import Explanation
+    from trueup.explain.explanation import Contribution, Explanation
 
 
 def explained(done: Explanation) -> None:
@@ -40,8 +40,24 @@ def explained(done: Explanation) -> None:
 
 
 def _features(done: Explanation) -> None:
-    rows = [[escape(feature.name), escape(_figure(feature.value))] for feature in done.features]
-    out.print(table(["feature", "value"], rows, figures=["value"]))
+    """The features, those that contribute most first, with what they add to the score."""
+    made, features = done.contributions, {feature.name: feature for feature in done.features}
+    if made is None:
+        rows = [[escape(f.name), escape(_figure(f.value)), ""] for f in done.features]
+    else:
+        say(
+            f"  {made.scale} {made.score:.4f} = {made.base:.4f}, the mean of {made.background} training rows, "
+            f"{made.score - made.base:+.4f} by the features ({made.method}):"
+        )
+        order = [part.feature for part in made.parts]
+        parts = {part.feature: f"{part.contribution:+.4f}{_error(part)}" for part in made.parts}
+        names = [*order, *(name for name in features if name not in parts)]
+        rows = [[escape(n), escape(_figure(features[n].value)), parts.get(n, "not used")] for n in names]
+    out.print(table(["feature", "value", "contribution"], rows, figures=["value", "contribution"]))
+
+
+def _error(part: Contribution) -> str:
+    return f" ± {part.error:.4f}" if part.error else ""
 
 
 def _figure(value: Any) -> str:
