@@ -17,6 +17,7 @@ from playwright.sync_api import expect
 
 from tests.browser import chromium
 from tests.free import free_port
+from tests.postgres import cluster
 from tests.stack import ROOT, SLOW
 from tests.story import Story, stream
 from tests.ui.fleets import Fleet
@@ -302,6 +303,25 @@ def test_a_page_connects_again_after_a_restart(browser, fleet):
         expect(page.locator("#link")).to_have_attribute("data-state", "live", timeout=SLOW * 60_000)
         expect(page.locator("tr[data-name=calm] .outcome")).to_contain_text("rejected", timeout=SLOW * 20_000)
         page.close()
+
+
+def test_an_open_page_says_that_the_home_cannot_be_read_and_when_it_can(browser, tmp_path):
+    with cluster() as server:
+        address = server.url.render_as_string(hide_password=False)
+        made = Fleet(tmp_path, "calm", database_url=address).open()
+        made.batch("calm", 0)
+        made.home.engine.dispose()
+        with served(made.settings.root, made.configs, TRUEUP_DATABASE_URL=address) as (url, _):
+            page = browser.new_page()
+            page.goto(url)
+            expect(page.locator("#link")).to_have_attribute("data-state", "live")
+            server.stop()
+            expect(page.get_by_role("alert")).to_contain_text("The home cannot be read.", timeout=60_000)
+            expect(page.get_by_role("link", name="calm", exact=True)).to_be_visible()
+            server.start()
+            expect(page.get_by_role("alert")).to_be_empty(timeout=60_000)
+            page.close()
+        made.close()
 
 
 def test_a_browser_with_the_token_sees_the_page_and_its_events(browser, fleet):

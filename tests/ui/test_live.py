@@ -10,7 +10,7 @@ import pytest
 from tests.postgres import cluster
 from tests.ui.fleets import Fleet
 from trueup.config.settings import Settings
-from trueup.errors import WorkError
+from trueup.errors import LedgerError, WorkError
 from trueup.ui.live import Live
 from trueup.ui.reader import Reader
 
@@ -76,6 +76,25 @@ def test_a_page_that_was_away_is_told_at_once(fleet):
         await anext(fresh)
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(anext(fresh), 0.3)
+
+    lived(fleet.settings, story)
+
+
+def test_an_open_page_is_told_that_the_home_cannot_be_read_and_that_it_can_again(fleet):
+    async def story(live):
+        events = live.events(live.revision, str)
+        await anext(events)
+
+        def breaks():
+            raise LedgerError("the disk is <away>")
+
+        live.reader.home.ledger.newest = breaks
+        heard = "".join(await until(events, "event: changed"))
+        assert "event: problem" in heard
+        assert "the disk is &lt;away&gt;" in heard
+        heard = "".join(await until(events, "event: changed"))  # the home was opened anew
+        assert "event: problem\ndata: \n" in heard
+        assert "event: model-toy" in heard
 
     lived(fleet.settings, story)
 

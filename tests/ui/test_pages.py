@@ -9,6 +9,7 @@ from threading import Thread
 import pytest
 from starlette.testclient import TestClient
 
+from tests.postgres import cluster
 from tests.ui.fleets import Fleet, estimated
 from trueup.config.settings import Settings
 from trueup.errors import LedgerError, UsageError
@@ -255,6 +256,30 @@ def test_a_home_that_fails_during_a_request_is_told(client, monkeypatch):
     answer = client.get("/decisions/1")
     assert answer.status_code == 503
     assert "the ledger cannot be read: &lt;locked&gt;" in answer.text
+
+
+def test_what_comes_from_a_home_that_is_away_is_not_shown_as_empty(tmp_path):
+    with cluster() as server:
+        made = Fleet(tmp_path, "toy", database_url=server.url.render_as_string(hide_password=False)).open()
+        made.batch("toy", 0)
+        made.decide("toy", "promoted", 0)
+        with TestClient(application(made.settings, pause=0.1), base_url="http://127.0.0.1") as client:
+            assert client.get("/decisions/1").status_code == 200
+            made.home.engine.dispose()
+            server.stop()
+            deadline = time.monotonic() + 60
+            while "cannot be read" not in client.get("/").text:
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            for path in ("/decisions/1", "/ledger", "/approvals"):
+                answer = client.get(path)
+                assert answer.status_code == 503
+                assert "No decision" not in answer.text
+            shown = client.get("/models/toy").text
+            assert "once the home can be read" in shown
+            assert "c-performance" not in shown
+            server.start()
+        made.close()
 
 
 @pytest.mark.parametrize(

@@ -116,12 +116,16 @@ class Ui:
     async def decision(self, request: Request) -> Response:
         """One decision with its evidence."""
         seq = request.path_params["seq"]
-        return await self._page(request, "decision.html", lambda: pages.decision(self.reader.home, seq), active="")
+        return await self._page(
+            request, "decision.html", lambda: pages.decision(self.reader.home, seq), active="", from_home=True
+        )
 
     async def ledger(self, request: Request) -> Response:
         """All decisions, and what served at a time."""
         asked = dict(request.query_params)
-        return await self._page(request, "ledger.html", lambda: pages.ledger(self.reader, asked), active="/ledger")
+        return await self._page(
+            request, "ledger.html", lambda: pages.ledger(self.reader, asked), active="/ledger", from_home=True
+        )
 
     async def approvals(self, request: Request) -> Response:
         """What waits for a person."""
@@ -130,6 +134,7 @@ class Ui:
             "approvals.html",
             lambda: pages.approvals(self.reader, self._current(), forms.server()),
             active="/approvals",
+            from_home=True,
         )
 
     async def form(self, request: Request) -> Response:
@@ -176,6 +181,7 @@ class Ui:
         values: Callable[[], dict[str, Any] | None],
         active: str,
         status: int = 200,
+        from_home: bool = False,
     ) -> Response:
         await self.live.ready.wait()
         query = f"?{request.url.query}" if request.url.query else ""
@@ -183,12 +189,18 @@ class Ui:
 
         def made() -> tuple[str | None, int]:
             common.update(revision=self.live.revision, problem=self.reader.problem)
+            found: dict[str, Any] | None
             try:
-                found = values()
+                if away := from_home and self.reader.home is None and self.reader.problem is not None:
+                    found = {"title": "Not now", "text": "This page comes from the home. Try again in a moment."}
+                else:
+                    found = values()
             except (TrueupError, SQLAlchemyError) as error:
-                common["problem"] = str(error).splitlines()[0]
-                return page("message.html", **common, title="Not now", text="Try again in a moment."), 503
-            return None if found is None else page(template, **common, **found), status
+                common["problem"], away = str(error).splitlines()[0], True
+                found = {"title": "Not now", "text": "Try again in a moment."}
+            if found is None:
+                return None, 404
+            return page("message.html" if away else template, **common, **found), 503 if away else status
 
         found, code = await self.live.do(made)
         return await self.missing(request, LookupError()) if found is None else HTMLResponse(found, code)

@@ -15,6 +15,7 @@ from markupsafe import escape
 
 from trueup.config.section import NAME
 from trueup.ui.reader import Reader
+from trueup.ui.render import banner
 
 T = TypeVar("T")
 PAUSE: Final = 0.5  # seconds between two looks at the home
@@ -29,6 +30,7 @@ _NAME: Final = re.compile(NAME)
 class Client:
     """One open page: what it has not been told yet."""
 
+    problem: str | None  # that the page shows; None: it may show any
     changed: set[str] = field(default_factory=set)
     behind: bool = False
     wake: asyncio.Event = field(default_factory=asyncio.Event)
@@ -90,10 +92,12 @@ class Live:
     async def events(self, since: int | None, summary: Callable[[str], str]) -> AsyncIterator[str]:
         """The events for one page, as text/event-stream; `since` is the revision that it shows.
 
-        `changed` has the new revision, `model-NAME` names a model that it is about, and `said` a sentence for people.
+        `changed` has the new revision, `model-NAME` names a model that it is about, `said` is a sentence for people, and
+        `problem` says why the home cannot be read, if that is so.
         """
-        client = Client()
+        client = Client(banner(self.reader.problem))
         if since is not None and since != self.revision:
+            client.problem = None
             client.tell(())
         self.clients.add(client)
         try:
@@ -104,6 +108,9 @@ class Live:
                 client.wake.clear()
                 if self._ended:
                     break
+                if (problem := banner(self.reader.problem)) != client.problem:
+                    client.problem = problem
+                    yield _event("problem", problem)
                 if not client.behind:
                     yield ": alive\n\n"
                     continue
@@ -123,7 +130,9 @@ class Live:
             if not self.ready.is_set():
                 self.ready.set()
                 self.publish()
-            elif changed or self.reader.problem != problem:
+            elif self.reader.problem != problem:
+                self.publish(self.reader.names())
+            elif changed:
                 self.publish(changed)
             problem = self.reader.problem
             await asyncio.sleep(self._pause)

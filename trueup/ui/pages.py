@@ -21,13 +21,13 @@ _LISTED: Final = 50
 
 def model(home: Home | None, facts: Facts, row: Row) -> dict[str, Any]:
     """The page of one model."""
-    past = History((), (), (), "") if home is None else history(home, facts.name, facts.lines)
+    past = history(home, facts.name, facts.lines) if home is not None else History((), (), (), "")
     lines = list(reversed(facts.lines))[:_LISTED]
     return {
         "name": facts.name,
         "row": row,
         "past": past,
-        "figures": figures(past),
+        "figures": figures(past) if home is not None else {},
         "summaries": summary(past),
         "lines": lines,
     }

@@ -28,6 +28,14 @@ def page(template: str, **values: Any) -> str:
     return environment().get_template(template).render(build=build(), **values)
 
 
+def banner(problem: str | None) -> Markup:
+    """Why the home cannot be read, for all pages; empty if it can."""
+    if problem is None:
+        return Markup()
+    said = Markup('<p class="problem"><strong>The home cannot be read.</strong> {} What was read before is shown.</p>')
+    return said.format(problem)
+
+
 @cache
 def environment() -> Environment:
     """The templates, which escape their values."""
@@ -40,7 +48,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.globals.update(words=words, tone=tone, sparkline=_spark)
+    made.globals.update(banner=banner, words=words, tone=tone, sparkline=_spark)
     made.filters.update(
         words=words,
         days=_days,
