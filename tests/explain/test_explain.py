@@ -24,7 +24,6 @@ def story(tmp_path_factory):
     frame.loc[frame.index[in_week(frame, 6)][3], "x"] = 99.0
     told = Story(tmp_path_factory.mktemp("explain"), frame, TWO)
     told.turn(5)
-    told.turn(6)
     told.turn(7)
     return told
 
@@ -55,7 +54,7 @@ def test_the_row_the_served_prediction_and_the_features_of_a_key(story, row):
     known = before["t"] + pd.Timedelta(days=1)
     past = before[(known <= row["t"]) & (known > row["t"] - pd.Timedelta(days=7))]
     assert features["rate_group_7d"] == pytest.approx(past["y"].mean(), rel=1e-6)
-    assert not done.notes
+    assert done.notes == ("the slices are those of version 1, which was judged; version 2 is its refit",)
     json.dumps(plain(done), allow_nan=False)
 
 
@@ -69,6 +68,32 @@ def test_contributions_make_the_served_prediction(story, row):
     assert {part.feature for part in made.parts} == {feature.name for feature in done.features}
     sizes = [abs(part.contribution) for part in made.parts]
     assert sizes == sorted(sizes, reverse=True)
+
+
+def test_the_nearest_training_rows_are_those_of_the_smallest_mean_difference(story, row):
+    done = explain(story.model, key_of(row))
+    training = story.home.store.read_evaluation(story.model.champion().baseline_path)
+    own = {feature.name: feature.value for feature in done.features}
+    each = [(training["group"].astype(str) != own["group"]).astype(float)]
+    for name in own.keys() - {"group"}:
+        low, high = training[name].quantile([0.05, 0.95])
+        each.append(((training[name] - own[name]).abs() / (high - low)).clip(upper=1).fillna(1.0))
+    distance = pd.concat(each, axis=1).mean(axis=1).sort_values()
+    assert [n.distance for n in done.neighbours] == pytest.approx(distance.iloc[:5].tolist())
+    nearest = training.loc[distance.index[0]]
+    assert done.neighbours[0].prediction == nearest["p_fitted"]
+    assert done.neighbours[0].outcome == nearest["label"]
+    assert done.neighbours_of == len(training)
+
+
+def test_the_calibration_of_its_slice_is_that_of_the_gate_rows(story, row):
+    (found,) = explain(story.model, key_of(row)).slices
+    gate = story.home.store.read_evaluation(story.model.champion().evaluation_path)
+    gate = gate[gate["group"] == row["group"]]
+    assert (found.slice, found.rows) == (f"group={row['group']}", len(gate))
+    assert found.predicted == pytest.approx(gate["p_challenger"].mean())
+    assert found.observed == pytest.approx(gate["label"].mean())
+    assert found.low < found.observed < found.high
 
 
 def test_without_the_training_rows_the_rest_is_explained(story, row, tmp_path):

@@ -50,6 +50,7 @@ class Case:
     model: Model
     batch: Batch
     known: Explanation
+    row: pd.Series[Any]  # as it landed
     version: Version
     frame: pd.DataFrame
     fitted: Pipeline

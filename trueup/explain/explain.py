@@ -19,12 +19,19 @@ from trueup.explain.contributions import contributions
 from trueup.explain.explanation import Explanation, Outcome, Served
 from trueup.explain.features import as_used
 from trueup.explain.keys import Found, find, parsed
+from trueup.explain.neighbours import neighbours
+from trueup.explain.slices import slices
 from trueup.explain.version import Version, version_of
 from trueup.model import Model
 from trueup.stages.features import features_of_row
 
 _SAME: Final = 1e-9  # of two predictions: what another processor's last bits may do to a sum
-_PARTS: Final = {"features": as_used, "contributions": contributions}
+_PARTS: Final = {
+    "features": as_used,
+    "contributions": contributions,
+    "nearest training rows": neighbours,
+    "slices": slices,
+}
 
 
 def explain(
@@ -45,7 +52,8 @@ def explain(
     named = parsed(model.config, key) if isinstance(key, str) else dict(key)
     privacy = Privacy(model.config, personal)
     found = find(model, named, at, not any(map(privacy.hides, model.config.ingest.key)))
-    known = _known(model, found, privacy)
+    row = _row(model, found)
+    known = _known(model, found, row, privacy)
     number = version if version is not None else known.served.version if known.served else None
     if number is None:
         current = model.champion()
@@ -53,18 +61,22 @@ def explain(
     if number is None:
         name = model.config.model
         return _noted(known, f"{name} has no champion yet, so nothing predicts the row; next: trueup run {name}")
-    return _by(model, known, found, version_of(model, number), privacy)
+    return _by(model, known, found, row, version_of(model, number), privacy)
 
 
 def _noted(known: Explanation, *notes: str) -> Explanation:
     return replace(known, notes=(*known.notes, *notes))
 
 
-def _known(model: Model, found: Found, privacy: Privacy) -> Explanation:
+def _row(model: Model, found: Found) -> pd.Series[Any]:
+    """The row as it landed."""
+    rows = model.home.store.read(found.batch.rows)
+    return rows[rows[ROW_ID] == found.row_id].iloc[0]
+
+
+def _known(model: Model, found: Found, row: pd.Series[Any], privacy: Privacy) -> Explanation:
     """What is recorded about a row, without any version."""
     store, batch, row_id = model.home.store, found.batch, found.row_id
-    rows = store.read(batch.rows)
-    row = rows[rows[ROW_ID] == row_id].iloc[0]
     failed = store.quarantined(batch.rows)
     values = {str(c): privacy.shown(str(c), v) for c, v in row.items() if c not in (ROW_ID, EVENT_TIME)}
     served, outcome = _served(model, batch, row_id), _outcome(model, batch, row_id)
@@ -91,7 +103,10 @@ def _unserved(model: Model, known: Explanation) -> str:
         return "nothing was predicted for the row, because it is in quarantine"
     if model.home.store.predictions_removed(model.config.model, known.batch):
         return "what was predicted for the row was removed, because the retention of predictions is over"
-    return "nothing was predicted for the row"
+    serves = model.config.serve is not None
+    return "nothing was predicted for the row" + (
+        "; what a server logged is stored at the next `trueup run`" if serves else ""
+    )
 
 
 def _served(model: Model, batch: Batch, row_id: int) -> Served | None:
@@ -121,7 +136,9 @@ def _outcome(model: Model, batch: Batch, row_id: int) -> Outcome | None:
     return Outcome(plain(value), None if pd.isna(known) else known.to_pydatetime())
 
 
-def _by(model: Model, known: Explanation, found: Found, version: Version, privacy: Privacy) -> Explanation:
+def _by(
+    model: Model, known: Explanation, found: Found, row: pd.Series[Any], version: Version, privacy: Privacy
+) -> Explanation:
     """Add what a version makes of the row."""
     known = replace(known, version=version.number)
     if known.served is None or known.served.version != version.number:
@@ -143,7 +160,7 @@ def _by(model: Model, known: Explanation, found: Found, version: Version, privac
     classes = [str(c) for c in fitted.classes_] if model.config.task is Task.MULTICLASS else None
     target = None if classes is None else classes[int(np.argmax(predicted))]
     known = _compared(replace(known, recomputed=target or float(predicted), target=target), predicted, classes)
-    case = Case(model, found.batch, known, version, frame, fitted, privacy)
+    case = Case(model, found.batch, known, row, version, frame, fitted, privacy)
     for what, make in _PARTS.items():
         try:
             parts, notes = make(case)

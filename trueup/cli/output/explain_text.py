@@ -9,7 +9,7 @@ from rich.markup import escape
 from trueup.cli.output import lines, out, say, table
 
 if TYPE_CHECKING:
-    from trueup.explain.explanation import Contribution, Explanation
+    from trueup.explain.explanation import Contribution, Explanation, SliceCalibration
 
 
 def explained(done: Explanation) -> None:
@@ -33,6 +33,10 @@ def explained(done: Explanation) -> None:
         say(f"  outcome: {escape(_figure(outcome.value))}{known}")
     if done.features:
         _features(done)
+    if done.neighbours:
+        _neighbours(done)
+    if done.slices:
+        _slices(done)
     for note in done.notes:
         say(f"  [yellow]note[/]: {escape(note)}")
     say("  as landed:")
@@ -54,6 +58,33 @@ def _features(done: Explanation) -> None:
         names = [*order, *(name for name in features if name not in parts)]
         rows = [[escape(n), escape(_figure(features[n].value)), parts.get(n, "not used")] for n in names]
     out.print(table(["feature", "value", "contribution"], rows, figures=["value", "contribution"]))
+
+
+def _neighbours(done: Explanation) -> None:
+    of = "" if done.target is None else f" of {done.target}"
+    say(f"  the nearest of {done.neighbours_of:,} sampled training rows (0 is the same, 1 differs in everything):")
+    for n in done.neighbours:
+        unlike = ", ".join(f"{name}={_figure(value)}" for name, value in n.unlike.items())
+        say(
+            f"    {n.distance:.3f}  {n.event_time:%Y-%m-%d %H:%M}  outcome {escape(_figure(n.outcome))}  predicted{of} "
+            f"{n.prediction:.4f}  differs most in {escape(unlike) or 'nothing'}"
+        )
+
+
+def _slices(done: Explanation) -> None:
+    of = "" if done.target is None else f" of {done.target}"
+    say("  calibration of its slices on the gate rows:")
+    rows = [
+        [escape(s.slice), f"{s.rows:,}", f"{s.predicted:.4f}", f"{s.observed:.4f}", _interval(s)] for s in done.slices
+    ]
+    columns = ["slice", "rows", f"predicted{of}", "observed", "interval of observed"]
+    out.print(table(columns, rows, figures=columns[1:4]))
+
+
+def _interval(of: SliceCalibration) -> str:
+    if of.low is None or of.high is None:
+        return "too few rows"
+    return f"{of.confidence:.0%} {of.low:.4f} to {of.high:.4f}"
 
 
 def _error(part: Contribution) -> str:
