@@ -38,6 +38,7 @@ from trueup.domain.monitoring.estimates.expected import SMALLEST, Expected, cost
 from trueup.domain.types import Metric
 
 MIN_ROWS = 100  # of the gate: fewer calibrate nothing
+_CERTAIN = 1e-5  # smaller probabilities count as this for the alarm: a few rows of 0 and 1 would drown all others
 _DRAWS = 100  # resamples of the calibrator, at most
 
 
@@ -95,14 +96,14 @@ class Cbpe:
             Calibrator.fit(hits[:, k], probabilities[:, k], blocks, length, draws, seed) for k in columns
         )
         calibrated = _calibrated(calibrators, probabilities)
-        cost, base = costs(calibrated, probabilities)
-        limit = limit_of(cost, base, event_time, block, confidence, min_change)
+        limit = limit_of(*costs(calibrated, probabilities, _CERTAIN), event_time, block, confidence, min_change)
         figures = expected_figures(task, calibrated, probabilities, classes)
         extra = {f.name: f.correlation(hits - calibrated, calibrated, blocks) for f in figures}
         runs = blocks.count / length
         metrics = tuple(
             _metric(f, f.noise(calibrated, extra[f.name], blocks), runs, len(labels), confidence) for f in figures
         )
+        cost = costs(calibrated, probabilities)[0]
         residuals = gate_residuals(cost, row_losses(task, labels, p, classes), event_time, block, confidence)
         gate = _Gate(metrics, extra, limit, residuals, runs)
         return cls(task, tuple(classes) if classes else None, calibrators, block, confidence, gate)
@@ -117,7 +118,7 @@ class Cbpe:
             noise = f.noise(calibrated, self.gate.extra.get(f.name, 0.0), blocks)
             error = float(np.hypot(noise, self._error(f.gradient, calibrated, probabilities)))
             metrics.append(_metric(f, error, self.gate.runs, len(probabilities), self.confidence))
-        alarm = self.gate.limit.judge(*costs(calibrated, probabilities), event_time)
+        alarm = self.gate.limit.judge(*costs(calibrated, probabilities, _CERTAIN), event_time)
         return Estimate(
             "cbpe", len(probabilities), tuple(metrics), self.gate.metrics, alarm.worse, self._reason(metrics[0], alarm)
         )
@@ -128,7 +129,8 @@ class Cbpe:
         if not len(probabilities):
             return None
         calibrated = _calibrated(self.calibrators, probabilities)
-        gradient = -np.log(np.clip(probabilities, SMALLEST, 1)) / len(probabilities)
+        cost = -np.log(np.clip(probabilities, SMALLEST, 1)) / len(probabilities)
+        loss = Expected("log_loss", float(np.sum(calibrated * cost)), cost)
         return residual_check(
             loss_words(self.task),
             costs(calibrated, probabilities)[0],
@@ -137,7 +139,8 @@ class Cbpe:
             self.gate.residuals,
             self.block,
             self.confidence,
-            model_error=self._error(gradient, calibrated, probabilities),
+            sampling=loss.noise(calibrated, self.gate.extra["log_loss"], Blocks.of(event_time, self.block)),
+            model_error=self._error(cost, calibrated, probabilities),
         )
 
     def _error(self, gradient: Floats, q: Floats, p: Floats) -> float:

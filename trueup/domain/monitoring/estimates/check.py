@@ -1,9 +1,10 @@
 """The comparison of an estimate with the figure that the labels gave later.
 
-The row residuals, realised minus expected loss, are near zero on average as long as the relation between predictions
-and labels stays. Their mean over a batch is bounded by a block bootstrap, together with the error of the estimate's own
-level, which comes from the gate (MOVER). An estimate is `off` if its error is beyond that noise, at a level that few
-batches reach by chance, and beyond a tolerance.
+The row residuals, realised minus expected loss, are zero on average as long as the relation of predictions and labels
+stays. Their mean over a batch is compared with what it would be then: its sampling error as at the gate, together with
+the error of the estimate's own level. The spread of the batch's own residuals is not used, because a change enlarges
+it and would hide itself. An estimate is `off` if its error is beyond that noise, at a level that few batches reach by
+chance, and beyond a tolerance.
 """
 
 from __future__ import annotations
@@ -32,31 +33,29 @@ def residual_check(
     block: timedelta,
     confidence: float,
     *,
-    model_error: float = 0.0,
+    sampling: float | None = None,
+    model_error: float | None = None,
 ) -> EstimateCheck | None:
     """Compare expected with realised losses (n,) of matured rows.
 
-    `gate` is the interval of the residuals' mean on the gate's rows, by `gate_residuals`. `model_error` is the standard
-    error of the expected mean on these rows, if the method knows it. Returns None if there are too few rows.
+    `gate` is the interval of the residuals' mean on the gate's rows, by `gate_residuals`. `sampling` is the standard
+    error of the realised mean of these rows, `model_error` that of the expected one; without them, they are as on the
+    gate's rows. Returns None if there are too few rows.
     """
     estimated, came = np.asarray(expected, dtype=np.float64), np.asarray(realised, dtype=np.float64)
     if len(came) < MIN_ROWS:
         return None
-    blocks = Blocks.of(event_time, block)
-    own = sums_interval(blocks.sums(came - estimated), blocks.sums(), confidence)
-    runs = max(own.blocks / gate.block_length, 1.0)
-    # A batch of few blocks cannot show its own spread.
-    sampling = own.error if own.enough else gate.error * np.sqrt(gate.runs / runs)
-    error = float(np.hypot(sampling, max(gate.error, model_error)))
-    freedom = min(own.runs, gate.runs) - 1 if own.enough else gate.runs - 1
-    bounds = Interval.of(own.mean, error, own.blocks, own.block_length, confidence)
-    t = float(scipy.special.stdtrit(freedom, (1 + confidence) / 2))
-    tolerance = TOLERANCE * max(float(came.mean()), float(estimated.mean()))
-    p = 2 * float(scipy.special.stdtr(freedom, -abs(bounds.mean) / error)) if error else float(bounds.mean == 0)
-    off = p < FALSE_ALARMS and abs(own.mean) > tolerance
+    runs = max(Blocks.of(event_time, block).count / gate.block_length, 1.0)
+    own = gate.error * np.sqrt(gate.runs / runs) if sampling is None else sampling
+    noise = float(np.hypot(own, gate.error if model_error is None else model_error))
     said, was = float(estimated.mean()), float(came.mean())
-    low, high = own.mean - t * error, own.mean + t * error
-    return EstimateCheck(said, was, own.mean, low, high, off, _words(loss_words, said, was, off, low, high))
+    freedom = max(gate.runs - 1, 1.0)
+    apart = noise * float(scipy.special.stdtrit(freedom, (1 + confidence) / 2))
+    beyond = noise * float(scipy.special.stdtrit(freedom, 1 - FALSE_ALARMS / 2))
+    error = was - said
+    off = abs(error) > max(beyond, TOLERANCE * max(was, said))
+    low, high = error - apart, error + apart
+    return EstimateCheck(said, was, error, low, high, off, _words(loss_words, said, was, off, low, high))
 
 
 def gate_residuals(
@@ -73,4 +72,7 @@ def _words(loss: str, said: float, was: float, off: bool, low: float, high: floa
     if not off:
         return f"{compared}: no more apart than sampling explains (error {low:.3g} to {high:.3g})"
     than = "worse" if was > said else "better"
-    return f"{compared}: the relation of predictions and labels changed, the model is {than} than its inputs tell"
+    return (
+        f"{compared}: more apart than sampling explains (error {low:.3g} to {high:.3g}), so the relation of predictions "
+        f"and labels changed and the model is {than} than its inputs tell"
+    )

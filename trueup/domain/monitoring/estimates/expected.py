@@ -43,15 +43,17 @@ class Expected:
         return np.asarray(np.sum(q * self.gradient**2, axis=1) - np.sum(q * self.gradient, axis=1) ** 2)
 
 
-def costs(q: Floats, p: Floats) -> tuple[Floats, Floats]:
+def costs(q: Floats, p: Floats, smallest: float = SMALLEST) -> tuple[Floats, Floats]:
     """Each row's expected log-loss (n,), and that of the best constant, the mean of the calibrated `q` (n, k).
+
+    Probabilities `p` below `smallest` count as that.
 
     >>> loss, base = costs(np.array([[0.5, 0.5]]), np.array([[0.5, 0.5]]))
     >>> loss.round(3).tolist(), base.round(3).tolist()
     ([0.693], [0.693])
     """
     share = np.log(np.clip(q.mean(axis=0), SMALLEST, 1))
-    return -np.sum(q * np.log(np.clip(p, SMALLEST, 1)), axis=1), -(q @ share)
+    return -np.sum(q * np.log(np.clip(p, smallest, 1)), axis=1), -(q @ share)
 
 
 def expected_figures(task: Task, q: Floats, p: Floats, classes: Sequence[str] | None) -> list[Expected]:
