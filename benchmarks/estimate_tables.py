@@ -68,14 +68,14 @@ def cards(path: Path) -> Case:
 
 
 def houses(path: Path) -> Case:
-    """California's districts, one an hour by region, in batches of 720: is the value above the median?"""
+    """California's districts, one an hour by region, in batches of 720. The class: a value above the median."""
     reference, later = (_csv(path, f"california_housing_{name}") for name in ("reference", "analysis"))
     later["clf_target"] = _csv(path, "california_housing_analysis_gt")["clf_target"]
     return Case("houses", Task.BINARY, *_cut(reference, later, 720, "clf_target", ["y_pred_proba"]))
 
 
 def employment(path: Path) -> Case:
-    """People of Massachusetts by year of the American Community Survey, 2015 with labels: are they employed?
+    """People of Massachusetts by year of the American Community Survey, 2015 with labels. The class: employed.
 
     Rows have no date in the year, so they are spread over it in their order.
     """
@@ -125,7 +125,7 @@ def _case(name: str, data: Data) -> Case:
 
 
 def _bikes(rows: pd.DataFrame) -> Case:
-    """Is an hour busier than the median of the first half-year?"""
+    """By the hour and month. The class: busier than the median of the first half-year."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     time = pd.to_datetime(rows["timestamp"]).to_numpy().astype("datetime64[us]")
