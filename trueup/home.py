@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
@@ -92,6 +93,7 @@ class Home:
         self.profiles: dict[tuple[str, int], Profile] = {}  # profiles of batches, by columns and landing sequence
         self.parent: Parent | None = None  # of the stages' lineage: the flow run or command at work
         self.ahead: Ahead | None = None  # predictions that a cluster makes before the loop comes to their batches
+        self.estimators: OrderedDict[str, Any] = OrderedDict()  # of performance without labels, see `stages.monitoring`
         self.kept: dict[str, Any] = {}  # what a reader of the whole home keeps for its next look
         self._sources: dict[str, SourcePort] = {}
         self._label_sources: dict[str, SourcePort | None] = {}
@@ -278,6 +280,7 @@ class Home:
     def forget(self) -> None:
         """Let go of what was read for models, so that the memory of a fleet does not grow with each of them."""
         self.profiles.clear()
+        self.estimators.clear()
         self._sources.clear()
         self._label_sources.clear()
         if "store" in self.__dict__:

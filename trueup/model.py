@@ -54,6 +54,7 @@ class Champion:
     features: FeaturesConfig  # the features it was trained on; the config's may have changed since
     baseline_path: str  # a sample of its training rows
     evaluation_path: str  # its predictions on the gate rows when it was judged
+    sample_path: str  # features, labels and its predictions of some of them
     gate_skill: Skill | None  # its paired skill there; None if the reference made no error
     method: dict[str, str]  # digests of its family, features, config and code, see `walk.method`
     put_by: str  # the kind of the entry that put it there: promoted, rolled_back, override
@@ -278,6 +279,7 @@ def champion_of(record: ChampionRecord) -> Champion:
         features=FeaturesConfig.model_validate(model.features),
         baseline_path=model.baseline_path,
         evaluation_path=body.evaluation.path,
+        sample_path=body.evaluation.sample_path,
         gate_skill=body.evaluation.skill,
         method=model.method,
         put_by=record.entry.kind,

@@ -82,6 +82,16 @@ class ModelSkewed(BatchPayload):
     reasons: list[str] = Field(description="How many rows, and which features, in words.")
 
 
+class ModelEstimatedDecay(BatchPayload):
+    """Without labels, the champion is estimated to be worse than its limit. Nothing is retrained; its labels decide."""
+
+    topic = "trueup.model.estimated_decay"
+    revision: int = Field(description="The batch's revision.")
+    reasons: list[str] = Field(
+        description="The estimate, the same at the gate, and how many labels are missing, in words."
+    )
+
+
 class ModelShifted(BatchPayload):
     """The inputs moved, but the model's skill did not. No retrain follows, unless `retrain.findings` includes it."""
 
@@ -255,6 +265,7 @@ PAYLOADS: tuple[type[Payload], ...] = (
     DependenciesChanged,
     BatchMissing,
     ModelSkewed,
+    ModelEstimatedDecay,
     ModelShifted,
     ModelDecayed,
     ModelStale,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from trueup.domain.monitoring.result import Look
+from trueup.domain.monitoring.estimates.estimate import Estimate
 from trueup.domain.types import Status, Window, overall
 from trueup.governance import probation
 from trueup.governance.approval import expires_at, undecided
@@ -16,6 +16,15 @@ from trueup.ledger.record import Approver, FittedOn, Record
 from trueup.model import MONITOR, Model
 
 _FORM_WORDS = {Status.FAIL: "failed its checks", Status.INCONCLUSIVE: "could not be checked"}
+
+
+@dataclass(frozen=True)
+class _Newest:
+    """The part of the last monitoring result that is shown."""
+
+    diagnosis: str
+    reasons: tuple[str, ...]
+    estimate: Estimate | None = None
 
 
 @dataclass(frozen=True)
@@ -96,6 +105,7 @@ class Overview:
     last_batch: str | None
     diagnosis: str | None
     reasons: tuple[str, ...]
+    estimate: Estimate | None  # of performance on the last batch, without its labels
     approvals: list[OpenApproval]
     probation: probation.Standing | None
     rollout: OpenRollout | None
@@ -134,7 +144,7 @@ def overview(model: Model, last: int = 3) -> Overview:
     agrees = (
         None if current is None else model.home.registry.alias_agrees(model.config.registered_name, current.version)
     )
-    newest = model.home.store.last_result(model.config.model, MONITOR, Look)
+    newest = model.home.store.last_result(model.config.model, MONITOR, _Newest)
     age = None if current is None or newest is None else (newest.as_of - current.trained_until) / timedelta(days=1)
     return Overview(
         model=model.config.model,
@@ -146,6 +156,7 @@ def overview(model: Model, last: int = 3) -> Overview:
         last_batch=str(newest.window) if newest else None,
         diagnosis=newest.body.diagnosis if newest else None,
         reasons=newest.body.reasons if newest else (),
+        estimate=newest.body.estimate if newest else None,
         approvals=approvals(model),
         probation=None if current is None else probation.standing(model, current),
         rollout=None if (tried := under_way(model)) is None else OpenRollout.of(tried),

@@ -18,11 +18,12 @@ from trueup.domain.events import (
     DataBroken,
     DataUnusual,
     DependenciesChanged,
+    ModelEstimatedDecay,
     ModelShifted,
     ModelSkewed,
     interval,
 )
-from trueup.domain.monitoring.diagnosis import SHIFTED, SKEWED, UNUSUAL
+from trueup.domain.monitoring.diagnosis import ESTIMATED_DECAY, SHIFTED, SKEWED, UNUSUAL
 from trueup.domain.records import to_plain
 from trueup.domain.types import EVENT_TIME, ROW_ID, Batch, Window
 from trueup.handoffs import Checked, Observed
@@ -50,6 +51,9 @@ def announce(
         if SKEWED in seen.findings and seen.figures.skew is not None:
             reasons = [seen.figures.skew.reason]
             events.append(_event(ModelSkewed.model_validate({**about, "reasons": reasons}), check.batch))
+        if ESTIMATED_DECAY in seen.findings:
+            reasons = [r.removeprefix(f"{ESTIMATED_DECAY}: ") for r in seen.reasons if r.startswith(ESTIMATED_DECAY)]
+            events.append(_event(ModelEstimatedDecay.model_validate({**about, "reasons": reasons}), check.batch))
         if next((name for name in seen.findings if name != SKEWED), None) == SHIFTED:
             events.append(_event(ModelShifted.model_validate({**about, "reasons": seen.reasons}), check.batch))
     changed = _dependencies(model, max((check.batch for check in checked), key=lambda b: b.window), as_of)

@@ -92,6 +92,7 @@ _NOTICES = {
     "trueup.dependencies.changed": "has other packages or source columns than before",
     "trueup.batch.missing": "misses a batch",
     "trueup.model.decayed": "has decayed",
+    "trueup.model.estimated_decay": "is estimated to have decayed, before its labels have come",
     "trueup.model.skewed": "is served other features than those computed offline",
     "trueup.model.rolled_back": "was rolled back",
     "trueup.model.approval_requested": "waits for an approval",

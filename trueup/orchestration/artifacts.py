@@ -12,6 +12,7 @@ from prefect.artifacts import create_markdown_artifact
 from trueup.config.schema import ModelConfig
 from trueup.domain.judging.metrics import figure, loss_words
 from trueup.domain.monitoring.drift import DriftResult
+from trueup.domain.monitoring.estimates.words import words_of
 from trueup.domain.monitoring.result import MonitoringResult
 from trueup.domain.types import Batch
 from trueup.governance.approval import expires_at
@@ -181,6 +182,7 @@ def _performance(config: ModelConfig, seen: MonitoringResult) -> Iterator[str]:
         if loss.low is not None and loss.high is not None and loss.confidence is not None:
             span = f" ({100 * loss.confidence:.0f} % {cell(loss.low)} to {cell(loss.high)})"
         yield f"{name} {cell(loss.value)}{span} on {loss.n:,} labels"
+    yield from words_of(seen.estimate)
     if seen.probation:
         yield f"probation: {'; '.join(seen.probation.reasons)}"
 

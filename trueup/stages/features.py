@@ -339,3 +339,15 @@ def own_rows(model: Model, current: Champion, rows: Examples, window: Window, as
     if np.array_equal(own.row_id, rows.row_id):
         return own.rows
     return own.rows.take(pd.Index(own.row_id).get_indexer(pd.Index(rows.row_id)))
+
+
+def features_of(model: Model, key: str, row_ids: pd.Series[Any]) -> tuple[Rows, NDArray[np.intp]]:
+    """The features of rows by their ids, in the order of the file, and the place there of each id."""
+    ids = pd.Index(model.home.store.read_features([key], columns=[ROW_ID])[ROW_ID])
+    found = ids.get_indexer(pd.Index(row_ids))
+    if (found < 0).any():
+        raise KeyError(f"{int((found < 0).sum()):,} rows have no features under {key}")
+    order = np.argsort(found, kind="stable")
+    back = np.empty_like(order)
+    back[order] = np.arange(len(order))
+    return model.home.store.feature_rows([key], [found[order]]), back

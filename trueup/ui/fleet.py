@@ -14,14 +14,14 @@ from trueup.config.sections.promotion import RolloutConfig
 from trueup.config.sections.retraining import RetrainConfig
 from trueup.domain.data.periods import Period, period_of
 from trueup.domain.judging.rollout import step_words
-from trueup.domain.monitoring.diagnosis import DECAYED, HEALTHY, STALE, UNKNOWN, Skill
+from trueup.domain.monitoring.diagnosis import DECAYED, ESTIMATED_DECAY, HEALTHY, STALE, UNKNOWN, Skill
 from trueup.domain.retraining.limits import before_planning, rejections
 from trueup.domain.types import Window
 from trueup.governance.approval import PENDING
 from trueup.governance.rollouts import ROLLOUT
 from trueup.ui.reader import Facts
 from trueup.ui.records import CLOSED, Line, Seen, SeenEstimate, SeenRollout
-from trueup.ui.urgency import ESTIMATED_DECAY, NEW, Signs, needs, rank
+from trueup.ui.urgency import NEW, Signs, needs, rank
 
 _TOP: Final = 3  # columns that are named
 _OF_CHAMPION: Final = {DECAYED, STALE, ESTIMATED_DECAY, UNKNOWN, HEALTHY}

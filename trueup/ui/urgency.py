@@ -6,9 +6,17 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
-from trueup.domain.monitoring.diagnosis import DATA_BROKEN, DECAYED, SHIFTED, SKEWED, STALE, UNKNOWN, UNUSUAL
+from trueup.domain.monitoring.diagnosis import (
+    DATA_BROKEN,
+    DECAYED,
+    ESTIMATED_DECAY,
+    SHIFTED,
+    SKEWED,
+    STALE,
+    UNKNOWN,
+    UNUSUAL,
+)
 
-ESTIMATED_DECAY: Final = "estimated_decay"
 NEW: Final = "new"  # a champion without a batch
 ORDER: Final = (
     "approval",

@@ -39,6 +39,7 @@ _COLOURS = {
             "stale",
             "unusual",
             "skewed",
+            "estimated_decay",
             "shifted",
             "unknown",
             "inconclusive",

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from trueup.cli.output import lines, out, word
+from trueup.domain.monitoring.estimates.words import words_of
 
 if TYPE_CHECKING:
     from trueup.governance.status import ChampionThen, DecisionSummary, NoChampionThen, Overview
@@ -30,7 +31,7 @@ def status(states: Sequence[Overview]) -> None:
                 )
         if state.diagnosis:
             out.print(f"  last batch {state.last_batch}: {word(state.diagnosis)}")
-            lines(state.reasons)
+            lines([*state.reasons, *words_of(state.estimate)])
         _governance(state)
         _rollout(state)
         for entry in state.decisions:

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from trueup.cli.output import lines, out, say, then, word
+from trueup.domain.monitoring.estimates.words import words_of
 
 if TYPE_CHECKING:
     from trueup.handoffs import Cycle, Decided, Drained, Observed, Scored
@@ -74,7 +75,7 @@ def scored(done: Scored, indent: str = "") -> None:
 def observation(done: Observed, indent: str = "") -> None:
     """Print a diagnosis and its reasons."""
     out.print(f"{indent}diagnosis {done.window}: {word(done.diagnosis)}")
-    lines(done.reasons)
+    lines([*done.reasons, *words_of(done.figures.estimate)])
 
 
 def decision(done: Decided, indent: str = "") -> None:

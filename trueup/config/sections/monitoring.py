@@ -59,6 +59,20 @@ class DecayConfig(Section):
         return self
 
 
+class EstimateConfig(Section):
+    """Whether performance is estimated before labels come, and from when on an estimate alerts.
+
+    Every scored batch gets an estimate from the champion's predictions and the rows that judged it. It informs: a
+    finding `estimated_decay` alerts, and starts no retrain.
+    """
+
+    enabled: bool = Field(True, description="Whether to estimate the performance on each batch.")
+    min_change: Share = Field(
+        0.01,
+        description="An estimate alerts only if it is worse than at the gate by more than this, beyond its limit.",
+    )
+
+
 class MonitorConfig(Section):
     """How the champion is monitored."""
 
@@ -74,3 +88,4 @@ class MonitorConfig(Section):
     )
     drift: DriftConfig = DriftConfig()
     decay: DecayConfig = DecayConfig()
+    estimate: EstimateConfig = EstimateConfig()

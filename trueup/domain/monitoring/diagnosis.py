@@ -37,12 +37,14 @@ from trueup.config.sections.monitoring import MonitorConfig
 from trueup.config.tasks import Task
 from trueup.domain.judging.bootstrap import MIN_BLOCKS, Floats, Interval, paired_interval
 from trueup.domain.monitoring.drift import MIN_ROWS, DriftResult
+from trueup.domain.monitoring.estimates.estimate import Estimate
 from trueup.domain.monitoring.skew import Skew
 from trueup.domain.records import High, Low
 from trueup.domain.types import Figures, Status, Verdict
 
 DATA_BROKEN, UNKNOWN, DECAYED = "data_broken", "unknown", "decayed"
 STALE, UNUSUAL, SKEWED, SHIFTED, HEALTHY = "stale", "unusual", "skewed", "shifted", "healthy"
+ESTIMATED_DECAY = "estimated_decay"
 NAMES = (
     DATA_BROKEN,
     UNKNOWN,
@@ -50,6 +52,7 @@ NAMES = (
     STALE,
     UNUSUAL,
     SKEWED,
+    ESTIMATED_DECAY,
     SHIFTED,
     HEALTHY,
 )  # the first finding in this order is the batch's diagnosis
@@ -221,6 +224,7 @@ class Observation:
     of_others: int = 0
     unusual: tuple[str, ...] = ()  # in words, how the batch differs from those before
     skew: Skew | None = None  # None: no served features to compare
+    estimate: Estimate | None = None  # performance without labels
 
 
 @dataclass(frozen=True)
@@ -265,6 +269,7 @@ def diagnose(observation: Observation, history: Sequence[Skill], config: Monitor
         _stale(observation, config),
         Finding(UNUSUAL, "; ".join(unusual), {"count": len(unusual)}) if (unusual := observation.unusual) else None,
         _skewed(observation),
+        _estimated_decay(observation, config),
         _shifted(observation),
     ]
     return Diagnosis(tuple(f for f in findings if f) or (_healthy(observation),))
@@ -355,6 +360,18 @@ def _skewed(seen: Observation) -> Finding | None:
         return None
     figures = {"rows": seen.skew.rows, "differing": seen.skew.differing, "features": seen.skew.features}
     return Finding(SKEWED, seen.skew.reason, figures)
+
+
+def _estimated_decay(seen: Observation, config: MonitorConfig) -> Finding | None:
+    """An estimate beyond its limit, while too few labels are known to measure skill. It starts nothing."""
+    if seen.skill is not None or seen.estimate is None or not seen.estimate.worse:
+        return None
+    missing = max(config.min_matured - seen.matured, 0)
+    settles = f"{missing} more labels" if missing else "labels of more classes and blocks of time"
+    doubts = f"; {seen.estimate.doubts}" if seen.estimate.doubts else ""
+    reason = f"{seen.estimate.reason}; {settles} would settle it{doubts}"
+    figures = {m.name: m.value for m in seen.estimate.metrics} | {"labels_missing": missing}
+    return Finding(ESTIMATED_DECAY, reason, figures)
 
 
 def _shifted(seen: Observation) -> Finding | None:

@@ -55,3 +55,4 @@ class MonitoringResult(Look):
     shift: tuple[Metric, ...]  # of predictions and labels since the gate
     skew: Skew | None = None  # None: no served features to compare
     estimate: Estimate | None = None  # None: no champion, or nothing to estimate from
+    not_estimated: str = ""  # why there is no estimate, although there is a champion

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from trueup.config.schema import ModelConfig
 from trueup.config.sections.features import FeaturesConfig
 from trueup.config.tasks import Task
-from trueup.domain.features.chunks import Rows
 from trueup.domain.judging.bootstrap import MIN_BLOCKS, Blocks
 from trueup.domain.judging.metrics import metrics, metrics_with_intervals, row_losses
 from trueup.domain.judging.predictions import classes_of, prediction_in
@@ -34,8 +30,9 @@ from trueup.errors import NoData
 from trueup.governance.probation import enforce, examine
 from trueup.handoffs import Checked, Observed
 from trueup.model import MONITOR, Champion, Model
-from trueup.stages.features import features, reference_examples
+from trueup.stages.features import features, features_of, reference_examples
 from trueup.stages.monitoring.drift import compare_inputs
+from trueup.stages.monitoring.estimate import Estimated, estimated
 from trueup.stages.monitoring.skew import served_skew
 from trueup.stages.monitoring.unusual import compare_with_usual
 
@@ -108,6 +105,7 @@ def _watch(model: Model, checked: Checked, as_of: datetime) -> MonitoringResult:
     """All findings about a batch, and the diagnosis."""
     current, batch = model.champion(), checked.batch
     joined, aside, drift, measured, trial, skew = pd.DataFrame(), Aside(), None, None, None, None
+    estimate = Estimated()
     unusual = compare_with_usual(model, batch, current, as_of) if checked.usable else None
     if current is not None and checked.usable and not current.lacks(model.home, batch):
         drift = compare_inputs(model, batch, current, as_of)
@@ -115,6 +113,7 @@ def _watch(model: Model, checked: Checked, as_of: datetime) -> MonitoringResult:
         measured = _skill(model, batch, joined, as_of, current.features)
         trial = examine(model, batch, current, as_of)
         skew = served_skew(model, batch, current, as_of)
+        estimate = estimated(model, batch, current, as_of, joined if _enough(model.config, joined) else None)
     seen = Observation(
         as_of=as_of,
         validation=Verdict("validation", checked.status, checked.reasons),
@@ -128,6 +127,7 @@ def _watch(model: Model, checked: Checked, as_of: datetime) -> MonitoringResult:
         of_others=aside.of_others,
         unusual=unusual.words if unusual else (),
         skew=skew,
+        estimate=estimate.estimate,
     )
     diagnosis = diagnose(seen, _earlier(model, batch, current), model.config.monitor)
     age = None if current is None else round((as_of - current.trained_until) / timedelta(days=1), 1)
@@ -150,6 +150,8 @@ def _watch(model: Model, checked: Checked, as_of: datetime) -> MonitoringResult:
         probation=trial,
         shift=_shift(model, joined, current),
         skew=skew,
+        estimate=estimate.estimate,
+        not_estimated=estimate.reason,
     )
 
 
@@ -184,7 +186,7 @@ def _skill(model: Model, batch: Batch, joined: pd.DataFrame, as_of: datetime, of
     reference = model.home.fits.fit(
         simple_model(before.schema, model.config.task, seed), before.inputs, before.y, SIMPLE_ROWS, seed
     )
-    rows, back = _features_of(model, features(model, batch, as_of, of), joined[ROW_ID])
+    rows, back = features_of(model, features(model, batch, as_of, of), joined[ROW_ID])
     y, classes = (
         joined[LABEL].to_numpy(),
         all_classes(model.config.task, [reference], classes_of(model.config, joined) or []),
@@ -241,15 +243,3 @@ def _shift(model: Model, joined: pd.DataFrame, current: Champion | None) -> tupl
         model.config.task, (then, joined["prediction"]), (gate[LABEL].to_numpy(), joined[LABEL].to_numpy())
     )
     return tuple(moved)
-
-
-def _features_of(model: Model, key: str, row_ids: pd.Series[Any]) -> tuple[Rows, NDArray[np.intp]]:
-    """The features of rows by their ids, in the order of the file, and the place there of each id."""
-    ids = pd.Index(model.home.store.read_features([key], columns=[ROW_ID])[ROW_ID])
-    found = ids.get_indexer(pd.Index(row_ids))
-    if (found < 0).any():
-        raise KeyError(f"{int((found < 0).sum()):,} rows have no features under {key}")
-    order = np.argsort(found, kind="stable")
-    back = np.empty_like(order)
-    back[order] = np.arange(len(order))
-    return model.home.store.feature_rows([key], [found[order]]), back

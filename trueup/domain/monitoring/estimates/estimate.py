@@ -41,3 +41,12 @@ class Estimate:
     worse: bool
     reason: str
     check: EstimateCheck | None = None  # None: too few labels to compare
+    doubts: str = ""  # why not to rely on it: the newest estimate of the same champion with labels was off
+
+
+@dataclass(frozen=True)
+class EstimateLook:
+    """The part of a monitoring result that later estimates of the same champion need."""
+
+    champion: int | None  # its version
+    estimate: Estimate | None = None
