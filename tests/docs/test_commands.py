@@ -96,6 +96,9 @@ ELSEWHERE = {
         "docs/how-to/live-page.md",
         "trueup ui",
     ): "tests/ui/test_browser.py:test_a_turn_of_the_loop_in_another_process_appears",
+    ("docs/how-to/estimates.md", "trueup monitor flight_delays"): (
+        "tests/stages/test_estimates.py:test_the_command_prints_an_estimate_with_its_interval"
+    ),
     ("docs/operations.md", "createdb trueup"): (
         "tests/orchestration/test_stack.py:test_ledger_mlflow_and_prefect_move_to_postgresql"
     ),

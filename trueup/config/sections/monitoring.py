@@ -68,8 +68,8 @@ class EstimateConfig(Section):
 
     enabled: bool = Field(True, description="Whether to estimate the performance on each batch.")
     min_change: Share = Field(
-        0.01,
-        description="An estimate alerts only if it is worse than at the gate by more than this, beyond its limit.",
+        0.02,
+        description="The smallest rise of the expected loss since the gate that is worth an alarm: as a share of the best constant's log-loss, or of the gate's squared error for a regression. Noise raises the limit further.",
     )
 
 

@@ -26,6 +26,7 @@ _NOT_DECIDING = {"retention", "replay", "governance", "about", "serve", "tags", 
 
 
 _ALARMS = {"overdue_after"}  # keys of `retrain` that only call a person
+_INFORMS = {"estimate"}  # keys of `monitor` that decide nothing
 _LATER = ("trials_at_once", "dask_workers")  # keys of `train` that earlier versions of Trueup did not have
 
 
@@ -47,7 +48,7 @@ def config_text(config: ModelConfig) -> bytes:
         "export": True if config.export is None else {"units"},
         "promote": {"rollout", "across"},
     }
-    left_out |= {"train": unused(config.train), "ingest": {"contract"}, "retrain": _ALARMS}
+    left_out |= {"train": unused(config.train), "ingest": {"contract"}, "retrain": _ALARMS, "monitor": _INFORMS}
     return _canonical(
         config.model_dump(mode="json", by_alias=True, exclude=dict.fromkeys(_NOT_DECIDING, True) | left_out)
     )
@@ -57,7 +58,7 @@ def policy_digest(config: ModelConfig) -> str:
     """Digest of the rules for monitoring, retraining and replacing a champion."""
     later = (("rollout", None), ("across", "code"))  # keys that earlier versions did not have, at their defaults
     unset = {name for name, default in later if getattr(config.promote, name) == default}
-    none: dict[str, Any] = {"retrain": _ALARMS, **({"promote": unset} if unset else {})}
+    none: dict[str, Any] = {"retrain": _ALARMS, "monitor": _INFORMS, **({"promote": unset} if unset else {})}
     sections = {"promote", "retrain", "monitor"}
     return digest_of(config.model_dump(mode="json", by_alias=True, include=sections, exclude=none))
 
