@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
+from html import escape
 from importlib import import_module
 from importlib.machinery import PathFinder
 from importlib.util import module_from_spec
@@ -51,7 +52,16 @@ class Shelf:
     window: Window
 
 
+@dataclass(frozen=True)
+class Heading:
+    """What a report says first: a sentence, and the columns that matter most."""
+
+    words: str = ""
+    first: tuple[str, ...] = ()
+
+
 _FIGURE = re.compile(r'(?="params": \{"data": )')  # in the JSON of Evidently's page
+_BODY = re.compile(r"<body[^>]*>")
 _BARS = re.compile(r'"x": (\["[^\]]*\])')
 
 
@@ -76,18 +86,20 @@ def render(
     path: Path,
     limits: Mapping[str, float] | None = None,
     shelf: Shelf | None = None,
+    head: Heading = Heading(),
 ) -> Path | None:
     """Write Evidently's HTML report of the same comparison and return its path; None if no column can be compared.
 
-    With `limits` (of a DriftResult) the report marks the same columns as the verdict. The columns that moved most come
-    first. With a shelf the report is also added to Evidently's workspace. It takes about a twentieth of a second and 4
-    MiB per column, so run it beside or after the decision.
+    With `limits` (of a DriftResult) the report marks the same columns as the verdict. The columns of the heading come
+    first, then those that moved most. With a shelf the report is also added to Evidently's workspace. It takes about a
+    twentieth of a second and 4 MiB per column, so run it beside or after the decision.
     """
     by_column, limits = scores(reference, current, schema), limits or {}
     if not by_column:
         return None
     evidently = _evidently()
     order = sorted(by_column, key=lambda c: by_column[c].value / limits.get(c, 0.1), reverse=True)
+    order = [*(c for c in head.first if c in by_column), *(c for c in order if c not in head.first)]
     metrics = [
         evidently.metrics.ValueDrift(column=c, method=by_column[c].method, threshold=limits.get(c, 0.1)) for c in order
     ]
@@ -99,7 +111,7 @@ def render(
     moment = shelf.window.end if shelf else None
     snapshot = evidently.Report(metrics, include_tests=False).run(*sides, timestamp=moment)
     snapshot.save_html(str(path))
-    path.write_text(_in_order(path.read_text(encoding="utf-8")), encoding="utf-8")
+    path.write_text(_headed(_in_order(path.read_text(encoding="utf-8")), head.words), encoding="utf-8")
     if shelf is not None:
         _shelve(snapshot, shelf)
     return path
@@ -134,6 +146,13 @@ def remove(workspace: Path, model: str, before: datetime, dry_run: bool = False)
         return 0, 0
     with FileLock(workspace / ".lock", timeout=_LOCK_SECONDS):
         return old_files.remove(old_files.older(folder.glob("*.json"), before), dry_run)
+
+
+def _headed(page: str, words: str) -> str:
+    """Put a sentence above the pictures."""
+    style = "font: 16px/1.4 sans-serif; margin: 16px 24px"
+    paragraph = f'<p style="{style}">{escape(words)}</p>' if words else ""
+    return _BODY.sub(lambda found: found.group() + paragraph, page, count=1)
 
 
 def _in_order(page: str) -> str:

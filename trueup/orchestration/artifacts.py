@@ -12,6 +12,7 @@ from prefect.artifacts import create_markdown_artifact
 from trueup.config.schema import ModelConfig
 from trueup.domain.judging.metrics import figure, loss_words
 from trueup.domain.monitoring.drift import DriftResult
+from trueup.domain.monitoring.effects import NAMED, signed
 from trueup.domain.monitoring.estimates.words import words_of
 from trueup.domain.monitoring.result import MonitoringResult
 from trueup.domain.types import Batch
@@ -200,7 +201,17 @@ def _drift(drift: DriftResult | None) -> Iterator[str]:
     sentence = (
         f"{len(drift.drifted)} of {len(columns)} columns moved" if moved else "no column moved; the nearest to it"
     )
-    yield from ("", f"**Inputs**: {sentence}", "", "| column | measure | score | limit |", "|---|---|---|---|")
+    if drift.predictions is not None:
+        sentence = f"{drift.predictions.words}. {sentence[0].upper()}{sentence[1:]}"
+    yield from ("", f"**Inputs**: {_plain(sentence)}", "")
+    if drift.effects:
+        yield from ("| column | moves predictions by | part of their change |", "|---|---|---|")
+        for effect in drift.effects[:NAMED]:
+            yield f"| {_plain(effect.column)} | {signed(effect.effect)} | {effect.share:.0%} |"
+        yield ""
+        by_column = {effect.column: abs(effect.effect) for effect in drift.effects}
+        moved = sorted(moved, key=lambda c: by_column.get(c.column, 0.0), reverse=True)
+    yield from ("| column | measure | score | limit |", "|---|---|---|---|")
     for check in moved[:_MOST_ROWS] or checks[:1]:
         limit = "–" if check.limit is None else figure(check.limit, 3)
         yield f"| {_plain(check.column)} | {check.check} | {figure(check.value, 3)} | {limit} |"

@@ -103,7 +103,8 @@ def show_drift(
     """Queue Evidently's page of a batch."""
     page = drift_page(model.home.root, model.config.model, window)
     shelf = evidently.Shelf(workspace_folder(model.home.root), model.config.model, window)
-    job = (model.home.settings, samples, schema, page, result.limits, shelf)
+    head = evidently.Heading(result.reason, tuple(e.column for e in result.effects))
+    job = (model.home.settings, samples, schema, page, result.limits, shelf, head)
     model.home.background.submit(f"the drift report {page}", render_drift, *job)
 
 
@@ -114,10 +115,11 @@ def render_drift(
     page: Path,
     limits: Mapping[str, float],
     shelf: evidently.Shelf,
+    head: evidently.Heading,
 ) -> None:
     """Write Evidently's page of a batch, and add it to Evidently's workspace."""
     with Home(settings).sharing(page, shelf.workspace):
-        evidently.render(*samples, schema, page, limits, shelf)
+        evidently.render(*samples, schema, page, limits, shelf, head)
 
 
 def show_retrain(model: Model, entry: Entry) -> None:

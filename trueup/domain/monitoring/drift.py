@@ -21,7 +21,7 @@ latter kind that exceed chance are *noted*.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -32,6 +32,7 @@ from trueup.config.sections.monitoring import DriftConfig
 from trueup.config.tasks import Task
 from trueup.domain.features.features import FeatureSchema
 from trueup.domain.monitoring.cells import comparable, numbers, values_of
+from trueup.domain.monitoring.effects import NAMED, ColumnEffect, PredictionChange
 from trueup.domain.monitoring.movement import STILL, Ints, Method, Movement, chance, movement
 from trueup.domain.monitoring.reference_rows import Reference
 from trueup.domain.types import Metric, Verdict
@@ -78,20 +79,6 @@ class ColumnDrift:
 
 
 @dataclass(frozen=True)
-class ColumnEffect:
-    """The part of the change of the mean prediction that the movement of one column explains.
-
-    `effect` is signed, in the unit of the prediction (a probability, or the label's unit); `share` is its part of the
-    whole change.
-    """
-
-    column: str
-    effect: float
-    share: float
-    words: str
-
-
-@dataclass(frozen=True)
 class Multivariate:
     """How well a classifier separates the batch from the reference: `auc`, which has drifted if it is above `limit`."""
 
@@ -115,6 +102,8 @@ class DriftResult:
     noted: tuple[str, ...] = ()  # what is worth a word and is no drift, in words
     effects: tuple[ColumnEffect, ...] = ()  # on the predictions, the largest first
     multivariate: Multivariate | None = None
+    predictions: PredictionChange | None = None  # None: nothing moved, or the champion did not predict
+    columns: int = 0  # whose distributions are compared
 
     def __post_init__(self) -> None:  # both follow from the checks
         drifted = tuple(dict.fromkeys(c.column for c in self.checks if c.drifted))
@@ -217,14 +206,42 @@ def judge_drift(
     moved = [_judge_score(s, level, config, by_name[s.column]) for s in compared]
     all_checks = (*moved, *checks)
     broken = [c for c in checks if c.drifted and c.check in _STRUCTURAL]
-    drifted = [c.column for c in moved if c.drifted]
-    counts = f"{len(drifted)} of {comparable_columns} columns drifted" + (f" ({', '.join(drifted)})" if drifted else "")
-    counts += f" from {phase} before" if phase else ""
-    reason = "; ".join([counts, *(f"{c.column}: {c.note}" for c in broken)])
+    drifted = [c.column for c in sorted(moved, key=_beyond, reverse=True) if c.drifted]
     if not comparable_columns and not broken:
         return DriftResult(None, "no column can be compared", all_checks, n_reference, n_current, phase)
     shifted = bool(broken) or len(drifted) >= wanted
-    return DriftResult(shifted, reason, all_checks, n_reference, n_current, phase)
+    made = DriftResult(shifted, "", all_checks, n_reference, n_current, phase, columns=comparable_columns)
+    return replace(made, reason=_reason(made, f" ({_first(drifted)})" if drifted else ""))
+
+
+def with_effects(result: DriftResult, found: PredictionChange | str | None) -> DriftResult:
+    """Add what the movement of the columns does to the predictions, or why that is unknown, and say so in the reason."""
+    if isinstance(found, str):
+        return replace(result, reason=f"{result.reason}; what this does to predictions is unknown: {found}")
+    if found is None:
+        return result
+    reason = _reason(result, f"; {found.words}" if found.words else "")
+    return replace(result, reason=reason, effects=found.effects, predictions=found)
+
+
+def nearest_first(result: DriftResult) -> list[str]:
+    """The compared columns, those farthest beyond their limits first."""
+    ordered = sorted(result.checks, key=_beyond, reverse=True)
+    return list(dict.fromkeys(c.column for c in ordered))
+
+
+def _reason(result: DriftResult, more: str) -> str:
+    """How many columns drifted, which of them matter, and what shifts a batch by itself."""
+    drifted = [c for c in result.checks if c.drifted and c.check in (PSI, JENSEN_SHANNON)]
+    season = f" from {result.phase} before" if result.phase else ""
+    counts = f"{len(drifted)} of {result.columns} columns drifted{season}{more}"
+    broken = (f"{c.column}: {c.note}" for c in result.checks if c.drifted and c.check in _STRUCTURAL)
+    return "; ".join([counts, *broken])
+
+
+def _first(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
 
 
 def prediction_and_label_shift(
@@ -257,6 +274,10 @@ def prediction_and_label_shift(
             shifts.append(Metric(f"{name}_shift", float(scipy.stats.ks_2samp(a, b, method="asymp").statistic), len(b)))
             shifts.append(Metric(f"{name}_mean_change", float(b.mean() - a.mean()), len(b)))
     return shifts
+
+
+def _beyond(check: ColumnDrift) -> float:
+    return abs(check.value) / check.limit if check.limit else float(check.drifted)
 
 
 def _judge_score(score: DriftScore, level: float, config: DriftConfig, moves: Movement) -> ColumnDrift:

@@ -72,6 +72,14 @@ class Reference:
         return (values, self.blocks) if kept is None else (values[kept], self.blocks[kept])
 
     @property
+    def complete(self) -> pd.DataFrame:
+        """The rows that have all features of trailing windows completely; all rows if these are too few."""
+        kept = np.ones(len(self.rows), dtype=bool)
+        for complete in self.since.values():
+            kept &= complete
+        return self.rows[kept] if kept.sum() >= _PHASE_ROWS else self.rows
+
+    @property
     def counted(self) -> pd.DataFrame:
         """The rows without values that count as missing."""
         return self.rows.assign(**{c: values_of(self.rows, c).where(kept) for c, kept in self.since.items()})

@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import partial
 
 import numpy as np
+import pandas as pd
 
 from trueup.adapters.evidently import scores
-from trueup.domain.features.features import schema_of
-from trueup.domain.monitoring.drift import DriftResult, column_checks, judge_drift, movements, sample_places
-from trueup.domain.monitoring.reference_rows import compared, reference_for
+from trueup.config.tasks import Task
+from trueup.domain.features.features import FeatureSchema, schema_of
+from trueup.domain.learning.learning import predict
+from trueup.domain.monitoring.drift import (
+    DriftResult,
+    column_checks,
+    judge_drift,
+    movements,
+    nearest_first,
+    sample_places,
+    with_effects,
+)
+from trueup.domain.monitoring.effects import MOST_COLUMNS, PredictionChange, explain_change
+from trueup.domain.monitoring.reference_rows import Reference, compared, reference_for
 from trueup.domain.types import ROW_ID, Batch
+from trueup.errors import FilesUnavailable
 from trueup.model import Champion, Model
 from trueup.reporting.jobs import show_drift
 from trueup.stages.features import features
 
 
 def compare_inputs(model: Model, batch: Batch, current: Champion, as_of: datetime) -> DriftResult:
-    """Compare samples of the batch's features and of the champion's training rows."""
+    """Compare samples of the batch's features and of the champion's training rows, and explain what the predictions do."""
     size, seed, period = model.config.monitor.drift.sample, model.config.train.seed, model.config.ingest.period
     rows = model.home.store.read_evaluation(current.baseline_path)
     key = features(model, batch, as_of, current.features)
@@ -39,5 +53,41 @@ def compare_inputs(model: Model, batch: Batch, current: Champion, as_of: datetim
         movements(reference, schema),
         reference.phase,
     )
+    if result.shifted is not None:
+        used = schema_of(whole.columns, current.features).names
+        result = with_effects(result, _effects(model, current, (reference, now), used, schema, result))
     show_drift(model, batch.window, (before[list(schema.names)], now[list(schema.names)]), schema, result)
     return result
+
+
+def _effects(
+    model: Model,
+    current: Champion,
+    samples: tuple[Reference, pd.DataFrame],
+    used: tuple[str, ...],
+    schema: FeatureSchema,
+    result: DriftResult,
+) -> PredictionChange | str | None:
+    """What the movement of the columns does to the champion's predictions, or why that is unknown.
+
+    A champion that cannot be loaded or cannot predict does not fail the monitoring.
+    """
+    reference, now = samples
+    config, names = model.config, [c for c in used if c in now and c in reference.rows]
+    moved = set(nearest_first(result)[:MOST_COLUMNS])
+    try:
+        fitted = current.load(model.home)
+        return explain_change(
+            reference.complete[names],
+            now[names],
+            schema.without(tuple(c for c in schema.names if c not in moved)),
+            partial(predict, fitted, task=config.task),
+            result.drifted,
+            classes=[str(c) for c in fitted.classes_] if config.task is Task.MULTICLASS else (),
+            unit=config.ingest.label.unit,
+            seed=config.train.seed,
+        )
+    except FilesUnavailable:
+        raise
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
