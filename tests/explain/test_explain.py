@@ -151,7 +151,7 @@ def test_a_key_is_read(story, text, key):
     ("text", "message"),
     [
         ("", "the key is empty; write group=VALUE,id=VALUE"),
-        ("a,3,4", "3 values do not name a row: 'a' is no COLUMN=VALUE"),
+        ("a,3,4", "3 of 2 values: 'a' is no COLUMN=VALUE"),
         ("grop=a", "'grop' is no column of the key; did you mean group?"),
         ("id=3,id=4", "names id twice"),
         ("row_id=x", "row_id: 'x' is no whole number"),

@@ -72,7 +72,7 @@ def parsed(config: ModelConfig, text: str) -> dict[str, str]:
         column = column.strip()
         if not equals:
             raise UsageError(
-                f"{name}: {len(fields)} values do not name a row: {part!r} is no COLUMN=VALUE; {_form(columns)}"
+                f"{name}: {len(fields)} of {len(columns)} values: {part!r} is no COLUMN=VALUE; {_form(columns)}"
             )
         if column not in known:
             raise UsageError(

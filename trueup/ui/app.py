@@ -22,11 +22,13 @@ from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Re
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from trueup.config.schema import ModelConfig
 from trueup.config.settings import Settings
 from trueup.errors import TrueupError
 from trueup.metrics.text import CONTENT_TYPE
 from trueup.orchestration.stack.access import TokenOnly
 from trueup.ui import forms, pages
+from trueup.ui.explained import Explained
 from trueup.ui.fleet import Row, row_of, rows
 from trueup.ui.guards import ReadOnly
 from trueup.ui.live import PAUSE, Live
@@ -51,6 +53,7 @@ def application(settings: Settings, host: str = "127.0.0.1", pause: float = PAUS
     routes = [
         Route("/", ui.fleet),
         Route("/models/{name}", ui.model),
+        Route("/models/{name}/explain", ui.explain),
         Route("/decisions/{seq:int}", ui.decision),
         Route("/ledger", ui.ledger),
         Route("/approvals", ui.approvals),
@@ -81,6 +84,7 @@ class Ui:
         self.reader = Reader(settings)
         self.live = Live(self.reader, pause)
         self.scrapes = Scrapes(settings)
+        self.explained = Explained(settings)
         self._rows: tuple[int, list[Row]] = (0, [])
 
     @asynccontextmanager
@@ -95,6 +99,7 @@ class Ui:
         finally:
             await self.live.stop()
             await self.scrapes.stop()
+            self.explained.stop()
 
     async def fleet(self, request: Request) -> Response:
         """All models, what needs a person first."""
@@ -109,9 +114,20 @@ class Ui:
             if facts is None:
                 return None
             row = row_of(facts, self.reader.configs.get(name), self._now())
-            return pages.model(self.reader.home, facts, row)
+            config = self.reader.configs.get(name)
+            columns = config.ingest.key if isinstance(config, ModelConfig) else []
+            return pages.model(self.reader.home, facts, row) | {"columns": columns}
 
         return await self._page(request, "model.html", values, active="")
+
+    async def explain(self, request: Request) -> Response:
+        """One prediction of a model, and how its features made it."""
+        name = request.path_params["name"]
+        await self.live.ready.wait()
+        if name not in self.reader.names():
+            return await self.missing(request, LookupError())
+        values = await self.explained.values(name, dict(request.query_params))
+        return await self._page(request, "explain.html", lambda: values, active="")
 
     async def decision(self, request: Request) -> Response:
         """One decision with its evidence."""
