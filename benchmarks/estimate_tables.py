@@ -103,6 +103,42 @@ def own_models(folder: Path | None) -> Iterator[Case]:
         yield _bikes(pd.read_csv(path))
 
 
+def demo(place: Path) -> Iterator[Case]:
+    """The champions of a home of `trueup demo`.
+
+    The first one predicts all months as the frozen model; each one, the months that it served together.
+    """
+    from trueup.config.load import load_model
+    from trueup.config.settings import Settings
+    from trueup.domain.types import EVENT_TIME, LABEL
+    from trueup.home import Home
+    from trueup.model import Champion, Model, champion_of
+
+    home = Home(Settings(home=place, configs=Path("configs").resolve()))
+    model = Model(load_model(home.configs, "flight_delays"), home)
+    end = pd.Timestamp("2014-01-01").to_pydatetime()
+    first = model.first_champion()
+    assert first is not None, f"{place} has no champion of flight_delays"
+
+    def rows(of: pd.DataFrame, prediction: str) -> Rows:
+        known = of[of[LABEL].notna()]
+        return Rows(known[LABEL].astype(int).to_numpy(), known[prediction].to_numpy(), known[EVENT_TIME].to_numpy())
+
+    def gate(champion: Champion) -> Rows:
+        return rows(home.store.read_evaluation(champion.evaluation_path), "p_challenger")
+
+    months = [model.scored_labels(b, end, f"shadow:{first.version}") for b in model.batches(end)]
+    yield Case("frozen", Task.BINARY, gate(first), [rows(m, "prediction") for m in months if len(m)])
+    newest = home.ledger.champion("flight_delays")
+    epochs = range(1, newest.epoch + 1 if newest else 1)
+    records = [r for epoch in epochs if (r := home.ledger.champion("flight_delays", epoch)) is not None]
+    champions = {r.version: champion_of(r) for r in records}
+    served = pd.concat([m for b in model.batches(end) if len(m := model.scored_labels(b, end))])
+    for version, own in served.groupby("model_version"):
+        yield Case(f"version {version}", Task.BINARY, gate(champions[version]), [rows(own, "prediction")])
+    home.close()
+
+
 def _case(name: str, data: Data) -> Case:
     from sklearn.ensemble import HistGradientBoostingClassifier
 
