@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadFileScheduling
 
 from tests import postgres
-from tests.fixtures import answering, command_line, prefect_server, trueup  # noqa: F401  (fixtures)
+from tests.fixtures import answering, command_line, no_server, prefect_server, trueup  # noqa: F401  (fixtures)
 from trueup.adapters.mlflow import database
 
 # Prefect reads these once, at its import; a server that a test needs has its own home (tests/fixtures.py).

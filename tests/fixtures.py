@@ -90,6 +90,18 @@ class CommandLine:
 
 
 @pytest.fixture
+def no_server():
+    """No Prefect server is configured, though the session's may have been started for an earlier test of this process."""
+    if "prefect" not in sys.modules:
+        yield
+        return
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    with temporary_settings(restore_defaults={PREFECT_API_URL}):
+        yield
+
+
+@pytest.fixture
 def command_line(monkeypatch, capsys):
     """Makes the command line on a folder with configs, and a home in it or elsewhere."""
     monkeypatch.setattr("trueup.home.shared", NoReports)

@@ -78,6 +78,7 @@ def test_one_failing_model_stops_no_other(first):
     assert first.exit_code == 2
 
 
+@pytest.mark.usefixtures("no_server")
 def test_a_second_run_finds_nothing_new_and_says_so(fleet, first):
     answer = fleet("run", "--all", "--as-of", f"{streams.week(5)}", "--json")
     assert outcomes(answer) == dict.fromkeys(SOUND, "nothing_new") | {"gone": "failed", "odd": "failed"}

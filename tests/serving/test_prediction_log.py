@@ -21,6 +21,7 @@ from trueup.serving.prediction_log import PredictionLog
 
 WRITER = """
 import asyncio
+import os
 import sys
 from pathlib import Path
 from tests.serving.logs import payloads, serve
@@ -35,7 +36,7 @@ async def ask(n):
     while True:
         if (waiting := log.append(payloads(*(str(n + i) for i in range(1 + n % 3))))) is not None:
             await waiting
-        print(n, flush=True)
+        os.write(1, f"{n}\\n".encode())  # a whole line at once, whatever PYTHONUNBUFFERED says
         n += 12
         await asyncio.sleep(0)
 
@@ -98,7 +99,7 @@ def test_a_killed_process_has_logged_all_that_it_acknowledged(tmp_path, durabili
     url = home_database(tmp_path / "trueup.db")
     words = [sys.executable, "-c", WRITER, tmp_path, durability, url]
     writer = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
-    first = writer.stdout.readline()
+    first = "".join(writer.stdout.readline() for _ in range(4))
     time.sleep(random.uniform(0, 0.1))
     os.kill(writer.pid, signal.SIGKILL)
     rest, _ = writer.communicate(timeout=30)
