@@ -99,6 +99,9 @@ ELSEWHERE = {
     ("docs/how-to/estimates.md", "trueup monitor flight_delays"): (
         "tests/stages/test_estimates.py:test_the_command_prints_an_estimate_with_its_interval"
     ),
+    ("docs/how-to/explain.md", "trueup explain flight_delays"): (
+        "tests/explain/test_explain.py:test_the_command_prints_all_about_a_prediction"
+    ),
     ("docs/operations.md", "createdb trueup"): (
         "tests/orchestration/test_stack.py:test_ledger_mlflow_and_prefect_move_to_postgresql"
     ),

@@ -206,3 +206,22 @@ def test_a_corrected_history_is_told_and_the_served_prediction_stays(story, tmp_
     assert np.isclose(done.difference, done.recomputed - done.served.prediction)
     assert abs(done.difference) > 1e-6
     assert any("differs by" in note for note in done.notes)
+
+
+def test_the_command_prints_all_about_a_prediction(story, row, command_line, monkeypatch):
+    for name, value in story.places.items():
+        monkeypatch.setenv(f"TRUEUP_{name.upper()}", str(value))
+    say = command_line(story.folder)
+    told = say("explain", "toy", key_of(row))
+    done = explain(story.model, key_of(row))
+    assert told.code == 0
+    assert f"row_id {done.row_id}" in told.out
+    assert f"by version {done.served.version}" in told.out
+    for part in done.contributions.parts:
+        assert f"{part.contribution:+.4f}" in told.out
+    assert f"group={row['group']}" in told.out
+    named = say("explain", "toy", f"row_id={done.row_id}", "--batch", f"{row['t']:%Y-%m-%d}", "--json")
+    assert json.loads(named.out) == plain(done)
+    wrong = say("explain", "toy", "group=a")
+    assert wrong.code == 2
+    assert "rows have this key" in wrong.err

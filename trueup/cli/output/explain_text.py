@@ -84,7 +84,7 @@ def _slices(done: Explanation) -> None:
 def _interval(of: SliceCalibration) -> str:
     if of.low is None or of.high is None:
         return "too few rows"
-    return f"{of.confidence:.0%} {of.low:.4f} to {of.high:.4f}"
+    return f"{100 * of.confidence:g} % {of.low:.4f} to {of.high:.4f}"
 
 
 def _error(part: Contribution) -> str:
