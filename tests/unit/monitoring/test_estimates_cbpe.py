@@ -1,10 +1,11 @@
 """Estimates of a classifier without labels: what they equal, and what the labels say later."""
 
 from datetime import timedelta
+from functools import cache
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from trueup.config.tasks import Task
@@ -91,11 +92,15 @@ def test_the_derivative_of_the_area_is_that_of_a_small_step():
         assert (area(q + step).value - area(q - step).value) / 2e-6 == pytest.approx(slope[i], rel=1e-4)
 
 
-@settings(max_examples=15)
+@cache
+def usual():
+    """An estimator that several tests share."""
+    return fitted(*drawn(np.random.default_rng(11), 600))
+
+
 @given(st.integers(0, 1000))
 def test_the_order_of_rows_does_not_count(seed):
-    rng = np.random.default_rng(seed)
-    found = fitted(*drawn(rng, 600))
+    rng, found = np.random.default_rng(seed), usual()
     p, _ = drawn(rng, 200)
     when, order = days_of(200, 12), rng.permutation(200)
     one, other = found.estimate(p, when), found.estimate(p[order], when[order])
@@ -156,3 +161,32 @@ def test_a_gate_that_does_not_suffice_is_refused_in_words(rows, days, share, sen
     y = (rng.random(rows) < share).astype(int)
     with pytest.raises(ValueError, match=sentence):
         fitted(rng.random(rows), y, days=days)
+
+
+def test_rows_without_a_prediction_are_left_out():
+    rng = np.random.default_rng(13)
+    p, y = drawn(rng, 400)
+    holes = np.where(np.arange(400) % 4 == 0, np.nan, p)
+    there, when = np.isfinite(holes), days_of(400, 14)
+    assert usual().estimate(holes, when) == usual().estimate(p[there], when[there])
+    assert usual().check(y, holes, when) == usual().check(y[there], p[there], when[there])
+    with pytest.raises(ValueError, match="no row has a prediction"):
+        usual().estimate(np.full(40, np.nan), days_of(40, 2))
+
+
+@given(
+    st.integers(0, 2**32 - 1),
+    st.sampled_from([0.0, 0.3, 1.0]),
+    st.integers(0, 3),
+    st.integers(1, 40),
+)
+def test_any_predictions_have_finite_figures_within_their_intervals(seed, certain, digits, rows):
+    rng = np.random.default_rng(seed)
+    p, y = drawn(rng, 300)
+    p = np.where(rng.random(300) < certain, y, p).round(digits)  # also all the same, or all 0 and 1
+    y = np.where(np.arange(300) < 2, np.arange(300), y)  # both classes are there
+    estimate = fitted(p, y).estimate(rng.random(rows).round(digits), days_of(rows, 3))
+    for m in (*estimate.metrics, *estimate.gate):
+        assert np.isfinite([m.value, m.low, m.high]).all()
+        assert m.low <= m.value + 1e-9
+        assert m.value <= m.high + 1e-9

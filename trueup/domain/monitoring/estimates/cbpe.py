@@ -109,8 +109,13 @@ class Cbpe:
         return cls(task, tuple(classes) if classes else None, calibrators, block, confidence, gate)
 
     def estimate(self, p: ArrayLike, event_time: ArrayLike) -> Estimate:
-        """Estimate the figures of a batch from its predictions, as in `fit`. Raises ValueError without rows."""
-        probabilities = _matrix(self.task, p)
+        """Estimate the figures of a batch from its predictions, as in `fit`; rows without a prediction are left out.
+
+        Raises ValueError if no row has one.
+        """
+        probabilities, event_time = _predicted(_matrix(self.task, p), event_time)
+        if not len(probabilities):
+            raise ValueError("no row has a prediction: nothing to estimate from")
         calibrated = _calibrated(self.calibrators, probabilities)
         blocks = Blocks.of(event_time, self.block)
         metrics = []
@@ -125,7 +130,9 @@ class Cbpe:
 
     def check(self, y: ArrayLike, p: ArrayLike, event_time: ArrayLike) -> EstimateCheck | None:
         """Compare the expected with the realised log-loss of matured rows; None if they are too few."""
-        probabilities = _matrix(self.task, p)
+        matrix = _matrix(self.task, p)
+        labels, there = np.asarray(y), np.isfinite(matrix).all(axis=1)
+        probabilities, event_time = _predicted(matrix, event_time)
         if not len(probabilities):
             return None
         calibrated = _calibrated(self.calibrators, probabilities)
@@ -134,7 +141,7 @@ class Cbpe:
         return residual_check(
             loss_words(self.task),
             costs(calibrated, probabilities)[0],
-            row_losses(self.task, y, p, self.classes),
+            row_losses(self.task, labels[there], np.asarray(p)[there], self.classes),
             event_time,
             self.gate.residuals,
             self.block,
@@ -175,6 +182,12 @@ def _matrix(task: Task, p: ArrayLike) -> Floats:
     """The probabilities of all classes (n, k)."""
     values = np.asarray(p, dtype=np.float64)
     return np.column_stack([1 - values, values]) if task is Task.BINARY else values
+
+
+def _predicted(p: Floats, event_time: ArrayLike) -> tuple[Floats, NDArray[Any]]:
+    """The rows whose probabilities (n, k) are all there, with their times."""
+    there = np.isfinite(p).all(axis=1)
+    return p[there], np.asarray(event_time)[there]
 
 
 def _calibrated(calibrators: tuple[Calibrator, ...], p: Floats) -> Floats:
