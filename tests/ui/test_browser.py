@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -19,7 +20,7 @@ from tests.browser import chromium
 from tests.free import free_port
 from tests.postgres import cluster
 from tests.stack import ROOT, SLOW
-from tests.story import Story, stream
+from tests.story import Story, in_week, stream
 from tests.ui.fleets import Fleet
 
 pytestmark = pytest.mark.thorough
@@ -32,6 +33,7 @@ PAGES = [
     "/ledger?model=calm&at=2026-02-01T00:00",
     "/approvals",
     "/nothing",
+    f"/models/evil/explain?key={quote(EVIL)}",
 ]
 
 
@@ -241,14 +243,38 @@ def test_axe_finds_nothing_serious(browser, address, axe, scheme, width):
     for path in PAGES:
         page.goto(path)
         page.wait_for_timeout(700)
-        page.evaluate(axe)
-        result = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
-        serious = [v for v in result["violations"] if v["impact"] in {"serious", "critical"}]
-        if serious:
-            found[path] = [(v["id"], v["help"], [n["html"][:150] for n in v["nodes"][:3]]) for v in serious]
+        if serious := serious_findings(page, axe):
+            found[path] = serious
         assert page.evaluate("document.documentElement.scrollWidth") <= width, path
     context.close()
     assert not found
+
+
+def serious_findings(page, axe):
+    page.evaluate(axe)
+    result = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    serious = [v for v in result["violations"] if v["impact"] in {"serious", "critical"}]
+    return [(v["id"], v["help"], [n["html"][:150] for n in v["nodes"][:3]]) for v in serious]
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])
+def test_a_prediction_is_explained_from_the_page_of_its_model(browser, axe, tmp_path, scheme, width):
+    story = Story(tmp_path, stream(7 * 7))
+    story.turn(5)
+    story.turn(7)
+    row = story.frame[in_week(story.frame, 6)].iloc[0]
+    with served(story.home.settings.root, story.configs) as (url, _):
+        context = browser.new_context(color_scheme=scheme, bypass_csp=True, viewport={"width": width, "height": 900})
+        page = context.new_page()
+        page.goto(f"{url}/models/toy")
+        page.get_by_label("Key of the row").fill(f"id={row['id']}")
+        page.keyboard.press("Enter")
+        features = page.get_by_role("region", name="Features and what they contribute")
+        expect(features.get_by_role("row")).to_have_count(4, timeout=SLOW * 60_000)
+        expect(page.get_by_role("heading", name=f"id {row['id']}")).to_be_visible()
+        assert serious_findings(page, axe) == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        context.close()
 
 
 def test_a_page_of_another_site_reaches_nothing(browser, address, tmp_path):
