@@ -54,23 +54,23 @@ def wheel(folder: Path) -> Path | None:
 
 def car_loans(path: Path) -> Case:
     """50,000 loans with labels as the gate, 50,000 in ten batches. The inputs move in the sixth."""
-    reference, later = (_csv(path, f"synthetic_car_loan_{name}") for name in ("reference", "analysis"))
-    later["repaid"] = _csv(path, "synthetic_car_loan_analysis_target")["repaid"]
+    reference, later = (csv_of(path, f"synthetic_car_loan_{name}") for name in ("reference", "analysis"))
+    later["repaid"] = csv_of(path, "synthetic_car_loan_analysis_target")["repaid"]
     return Case("car loans", Task.BINARY, *_cut(reference, later, 5_000, "repaid", ["y_pred_proba"]))
 
 
 def cards(path: Path) -> Case:
     """60,000 customers with labels, 60,000 in ten batches, three classes. Inputs and relation change in the sixth."""
-    reference, later = (_csv(path, f"mc_{name}") for name in ("reference", "analysis"))
-    later["y_true"] = _csv(path, "mc_analysis_gt")["y_true"]
+    reference, later = (csv_of(path, f"mc_{name}") for name in ("reference", "analysis"))
+    later["y_true"] = csv_of(path, "mc_analysis_gt")["y_true"]
     columns = [f"y_pred_proba_{c}" for c in _CLASSES]
     return Case("cards", Task.MULTICLASS, *_cut(reference, later, 6_000, "y_true", columns), classes=_CLASSES)
 
 
 def houses(path: Path) -> Case:
     """California's districts, one an hour by region, in batches of 720. The class: a value above the median."""
-    reference, later = (_csv(path, f"california_housing_{name}") for name in ("reference", "analysis"))
-    later["clf_target"] = _csv(path, "california_housing_analysis_gt")["clf_target"]
+    reference, later = (csv_of(path, f"california_housing_{name}") for name in ("reference", "analysis"))
+    later["clf_target"] = csv_of(path, "california_housing_analysis_gt")["clf_target"]
     return Case("houses", Task.BINARY, *_cut(reference, later, 720, "clf_target", ["y_pred_proba"]))
 
 
@@ -176,7 +176,8 @@ def _bikes(rows: pd.DataFrame) -> Case:
     return Case("bikes", Task.BINARY, Rows(y[there], p[there], time[there]), later)
 
 
-def _csv(path: Path, name: str) -> pd.DataFrame:
+def csv_of(path: Path, name: str) -> pd.DataFrame:
+    """A CSV of NannyML's wheel."""
     with zipfile.ZipFile(path) as files, files.open(f"{_FOLDER}{name}.csv") as file:
         return pd.read_csv(file)
 

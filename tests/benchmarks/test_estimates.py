@@ -7,11 +7,12 @@ import sys
 import numpy as np
 import pytest
 
-from benchmarks import estimate_tables, estimates
+from benchmarks import estimate_losses, estimate_tables, estimates
 from benchmarks.estimate_streams import FROM, World
 
 PUBLISHED = [0.971, 0.971, 0.971, 0.971, 0.971, 0.961, 0.962, 0.961, 0.963, 0.961]
 REALISED = [0.971, 0.970, 0.976, 0.968, 0.970, 0.960, 0.959, 0.959, 0.963, 0.958]
+REALISED_MAE = [853, 853, 846, 855, 849, 703, 701, 685, 706, 698]
 
 
 @pytest.fixture(scope="module")
@@ -70,3 +71,20 @@ def test_narrower_inputs_alarm_and_a_changed_relation_is_told_by_the_check():
 def test_a_folder_without_the_wheel_is_named(tmp_path, capsys):
     assert estimates.published(tmp_path) == {}
     assert "pip download nannyml" in capsys.readouterr().err
+
+
+@pytest.mark.thorough
+def test_the_car_prices_are_estimated_as_published_and_do_not_alarm(wheel):
+    case = estimate_losses.car_prices(wheel)
+    played = list(estimate_losses.play(case, estimate_losses.fit(case, most=60_000)))
+    published = [850, 849, 843, 849, 844, 721, 718, 717, 720, 710]
+    assert [b["mae"][0] for b in played] == pytest.approx(published, abs=3)
+    assert [b["mae"][1] for b in played] == pytest.approx(REALISED_MAE, abs=0.6)
+    assert not any(b["alarm"] or b["off"] for b in played)
+
+
+def test_streams_of_a_regression_tell_a_changed_relation_from_no_change():
+    usual, changed = (estimate_losses.stream_figures(4, 0.3, effect) for effect in (1.0, -1.0))
+    assert usual["last six: off"] <= 0.1
+    assert changed["off within two batches"] == 1.0
+    assert changed["streams with an alarm in the last six"] == 0.0

@@ -4,8 +4,9 @@ A small gradient boosting learns how large the squared error of a row is, from t
 it knows which rows the champion predicts well, and a batch with more of the others has a larger expected error. As CBPE
 it is blind to a changed relation of inputs and labels: `check` says so once labels come.
 
-The boosting is fitted on the earlier half of the rows that judged the champion. The later half, which neither it nor the
-champion has seen, gives the level of its estimates and their errors. It minimises the Poisson deviance, which keeps
+The rows that judged the champion are halved in order of time, and a boosting is fitted on each half. Each predicts the
+other half, which neither it nor the champion has seen: this gives the level of the estimates and their errors. Later
+rows get the mean of both. The boosting minimises the Poisson deviance, which keeps
 estimates positive and their mean right (Wooldridge 1999, "Quasi-likelihood methods for count data"); squared deviance
 of squared errors follows single rows. The absolute error of a row is taken as a constant times the root of its expected
 squared error: one model for all figures.
@@ -15,14 +16,14 @@ Source: NannyML's DLE (https://nannyml.readthedocs.io/en/stable/how_it_works/per
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import scipy
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from trueup.config.tasks import Task
 from trueup.domain.judging.bootstrap import Blocks, Floats, Interval, sums_interval
@@ -35,8 +36,8 @@ from trueup.domain.types import Metric
 if TYPE_CHECKING:
     from sklearn.ensemble import HistGradientBoostingRegressor
 
-MIN_ROWS = 200  # of the gate: half of fewer teach nothing
-_BOOSTING = {"max_iter": 60, "learning_rate": 0.1, "max_leaf_nodes": 8, "min_samples_leaf": 10}
+MIN_ROWS = 200  # of the gate: fewer teach nothing
+_BOOSTING = {"max_iter": 30, "learning_rate": 0.2, "max_leaf_nodes": 8, "min_samples_leaf": 10}
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class _Columns:
 
 @dataclass(frozen=True)
 class _Level:
-    """Realised by expected error on the later half of the gate, squared and absolute, and its number of rows."""
+    """Realised by expected error on the gate, squared and absolute, and its number of rows."""
 
     squared: Interval
     absolute: Interval
@@ -85,12 +86,12 @@ class Dle:
     """The estimator of one champion of a regression, fitted on its gate's rows by `fit`, and never anew."""
 
     columns: _Columns
-    model: HistGradientBoostingRegressor
+    models: tuple[HistGradientBoostingRegressor, HistGradientBoostingRegressor]  # fitted on either half of the gate
     level: _Level
     gate: tuple[Metric, ...]
     limits: tuple[Limit, Limit]  # of the loss, and of the loss as a share of the spread
     scale: float  # the gate's expected loss
-    residuals: Interval
+    residuals: tuple[Interval, Interval]  # of squared and absolute errors
     block: timedelta
     confidence: float
 
@@ -124,54 +125,74 @@ class Dle:
         if not losses[known].any():
             raise ValueError("the champion made no error on the rows that judged it")
         order = np.flatnonzero(known)[np.argsort(moments[known], kind="stable")]
-        earlier, later = order[: len(order) // 2], order[len(order) // 2 :]
-        columns = _Columns.of(inputs.iloc[earlier])
-        X = columns.matrix(inputs, predicted)
-        model = HistGradientBoostingRegressor(loss="poisson", **_BOOSTING, early_stopping=False, random_state=seed).fit(
-            X[earlier], _positive(losses[earlier])
+        columns = _Columns.of(inputs.iloc[order])
+        X, realised, used = columns.matrix(inputs, predicted)[order], losses[order], moments[order]
+        half = len(order) // 2
+        earlier, later = (
+            HistGradientBoostingRegressor(loss="poisson", **_BOOSTING, early_stopping=False, random_state=seed).fit(
+                X[part], _positive(realised[part])
+            )
+            for part in (slice(None, half), slice(half, None))
         )
-        raw, blocks = model.predict(X), Blocks.of(moments[later], block)
-        level = _Level.of(losses[later], raw[later], blocks, confidence)
-        expected, used = raw * level.squared.mean, moments[order]
-        scale = float(expected[order].mean())
+        raw = np.concatenate([later.predict(X[:half]), earlier.predict(X[half:])])
+        level = _Level.of(realised, raw, Blocks.of(used, block), confidence)
+        expected = raw * level.squared.mean
+        scale = float(expected.mean())
         limits = (
-            limit_of(expected[order], np.full(len(order), scale), used, block, confidence, min_change),
-            limit_of(expected[order], _spread(expected, predicted, order), used, block, confidence, min_change),
+            limit_of(expected, np.full(len(order), scale), used, block, confidence, min_change),
+            limit_of(expected, _spread(expected, predicted[order]), used, block, confidence, min_change),
         )
-        residuals = gate_residuals(expected[later], losses[later], moments[later], block, confidence)
-        shown = _metrics(raw[order], level, used, block, confidence)
-        return cls(columns, model, level, shown, limits, scale, residuals, block, confidence)
+        residuals = (
+            gate_residuals(expected, realised, used, block, confidence),
+            gate_residuals(np.sqrt(raw) * level.absolute.mean, np.sqrt(realised), used, block, confidence),
+        )
+        shown = _metrics(raw, level, used, block, confidence)
+        return cls(columns, (earlier, later), level, shown, limits, scale, residuals, block, confidence)
 
     def estimate(self, p: ArrayLike, inputs: pd.DataFrame, event_time: ArrayLike) -> Estimate:
         """Estimate the figures of a batch from its predictions (n,) and features (n rows). Raises ValueError without rows."""
         predicted = np.asarray(p, dtype=np.float64)
         raw = self._raw(predicted, inputs)
-        expected, every = raw * self.level.squared.mean, np.arange(len(raw))
+        expected = raw * self.level.squared.mean
         metrics = _metrics(raw, self.level, event_time, self.block, self.confidence)
         loss = self.limits[0].judge(expected, np.full(len(raw), self.scale), event_time)
-        share = self.limits[1].judge(expected, _spread(expected, predicted, every), event_time)
+        share = self.limits[1].judge(expected, _spread(expected, predicted), event_time)
         worse = loss.worse and share.worse
         return Estimate("dle", len(raw), metrics, self.gate, worse, self._reason(metrics[0], loss, share))
 
     def check(self, y: ArrayLike, p: ArrayLike, inputs: pd.DataFrame, event_time: ArrayLike) -> EstimateCheck | None:
-        """Compare the expected with the realised squared error of matured rows; None if they are too few."""
+        """Compare the expected with the realised squared error of matured rows; None if they are too few.
+
+        The estimate is also off if the absolute errors say so: they follow single rows less, and show a change earlier.
+        """
         predicted = np.asarray(p, dtype=np.float64)
         if not len(predicted):
             return None
-        expected = self._raw(predicted, inputs) * self.level.squared.mean
-        return residual_check(
-            loss_words(Task.REGRESSION),
-            expected,
-            row_losses(Task.REGRESSION, y, predicted),
-            event_time,
-            self.residuals,
-            self.block,
-            self.confidence,
-            model_error=float(expected.mean()) * self.level.squared.error / self.level.squared.mean,
+        raw, realised = self._raw(predicted, inputs), row_losses(Task.REGRESSION, y, predicted)
+        sides = (
+            (loss_words(Task.REGRESSION), raw, realised, self.level.squared, self.residuals[0]),
+            ("absolute error", np.sqrt(raw), np.sqrt(realised), self.level.absolute, self.residuals[1]),
         )
+        squared, absolute = (
+            residual_check(
+                name,
+                said * level.mean,
+                real,
+                event_time,
+                at_gate,
+                self.block,
+                self.confidence,
+                model_error=float(said.mean()) * level.error,
+            )
+            for name, said, real, level, at_gate in sides
+        )
+        if squared is None or absolute is None or squared.off or not absolute.off:
+            return squared
+        return replace(squared, off=True, words=absolute.words)
 
     def _raw(self, p: Floats, inputs: pd.DataFrame) -> Floats:
-        return np.asarray(self.model.predict(self.columns.matrix(inputs, p)), dtype=np.float64)
+        X = self.columns.matrix(inputs, p)
+        return np.asarray(sum(model.predict(X) for model in self.models) / 2, dtype=np.float64)
 
     def _reason(self, loss: Metric, judged: Alarm, share: Alarm) -> str:
         """The judgement in words."""
@@ -192,10 +213,9 @@ def _positive(losses: Floats) -> Floats:
     return losses if losses.any() else np.full(len(losses), np.finfo(np.float64).tiny)
 
 
-def _spread(expected: Floats, p: Floats, rows: NDArray[np.intp]) -> Floats:
+def _spread(expected: Floats, p: Floats) -> Floats:
     """The expected squared distance of each outcome from their mean: that of its prediction, and its expected error."""
-    chosen = p[rows]
-    return np.asarray(expected[rows] + np.square(chosen - chosen.mean()))
+    return np.asarray(expected + np.square(p - p.mean()))
 
 
 def _metrics(
