@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from tests import streams
-from tests.story import CONFIG, Story, in_week, stream
+from tests.story import CONFIG, PLAIN, Story, in_week, stream
 from trueup.cli.output import plain
 from trueup.errors import NoData, UsageError
 from trueup.explain.explain import explain
@@ -44,6 +44,7 @@ def test_the_row_the_served_prediction_and_the_features_of_a_key(story, row):
     assert done.served is not None
     assert (done.served.prediction, done.served.version) == (served["prediction"], served["model_version"])
     assert (done.recomputed, done.difference, done.version) == (done.served.prediction, 0.0, done.served.version)
+    assert done.same
     assert done.row["x"] == row["x"]
     assert done.event_time == row["t"]
     assert done.outcome is not None
@@ -205,7 +206,9 @@ def test_a_corrected_history_is_told_and_the_served_prediction_stays(story, tmp_
     assert done.revision == 2
     assert np.isclose(done.difference, done.recomputed - done.served.prediction)
     assert abs(done.difference) > 1e-6
+    assert done.same is False
     assert any("differs by" in note for note in done.notes)
+    assert f"in revision 1 of the batch, the row had x={row['x']}" in done.notes
 
 
 def test_the_command_prints_all_about_a_prediction(story, row, command_line, monkeypatch):
@@ -225,3 +228,30 @@ def test_the_command_prints_all_about_a_prediction(story, row, command_line, mon
     wrong = say("explain", "toy", "group=a")
     assert wrong.code == 2
     assert "rows have this key" in wrong.err
+
+
+def test_the_most_probable_class_is_explained(tmp_path):
+    frame = stream(7 * 7)
+    frame["y"] = np.select([frame["x"] > 0.7, frame["z"] > 0], ["high", "mid"], "low")
+    story = Story(tmp_path, frame, PLAIN.replace("task: binary", "task: multiclass"))
+    story.turn(5)
+    story.turn(7)
+    row = frame[in_week(frame, 6)].iloc[0]
+    done = explain(story.model, f"id={row['id']}")
+    assert done.same
+    assert done.target == done.recomputed == done.served.prediction
+    assert done.served.probabilities[done.target] == max(done.served.probabilities.values())
+    assert done.contributions.scale == f"raw score of {done.target}"
+    assert abs(done.contributions.gap) < 1e-9
+    (found,) = done.slices
+    gate = story.home.store.read_evaluation(story.model.champion().evaluation_path)
+    gate = gate[gate["group"] == row["group"]]
+    assert found.predicted == pytest.approx(gate[f"p_challenger_{done.target}"].mean())
+    assert found.observed == pytest.approx((gate["label"].astype(str) == done.target).mean())
+
+
+def test_a_large_batch_is_read_in_parts(story, row, monkeypatch):
+    whole = explain(story.model, key_of(row))
+    for module in ("adapters.store.batches", "adapters.store.landed_rows", "stages.features"):
+        monkeypatch.setattr(f"trueup.{module}.AT_ONCE", 50)
+    assert explain(story.model, key_of(row)) == whole

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
@@ -12,7 +12,7 @@ import pandas as pd
 
 from trueup.config.tasks import Task
 from trueup.domain.learning.learning import predict
-from trueup.domain.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID, Batch
+from trueup.domain.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID, Batch, BatchRef
 from trueup.errors import NoData, WorkError
 from trueup.explain.case import Case, Privacy, plain
 from trueup.explain.contributions import contributions
@@ -69,9 +69,20 @@ def _noted(known: Explanation, *notes: str) -> Explanation:
 
 
 def _row(model: Model, found: Found) -> pd.Series[Any]:
-    """The row as it landed."""
-    rows = model.home.store.read(found.batch.rows)
-    return rows[rows[ROW_ID] == found.row_id].iloc[0]
+    """The row as it landed, in the newest revision of its batch."""
+    row = _row_of(model, found.batch.rows, found.row_id)
+    assert row is not None  # it was just found there
+    return row
+
+
+def _row_of(model: Model, ref: BatchRef, row_id: int) -> pd.Series[Any] | None:
+    """A row of a landed batch, which is read in parts if it is large; None if it is not there."""
+    landed = model.home.store.landed_rows(ref)
+    for rows in [landed] if isinstance(landed, pd.DataFrame) else landed.parts(model.home.store.columns(ref)):
+        found = rows[rows[ROW_ID] == row_id]
+        if len(found):
+            return found.iloc[0]
+    return None
 
 
 def _known(model: Model, found: Found, row: pd.Series[Any], privacy: Privacy) -> Explanation:
@@ -159,7 +170,9 @@ def _by(
     predicted = predict(fitted, frame, model.config.task)[0]
     classes = [str(c) for c in fitted.classes_] if model.config.task is Task.MULTICLASS else None
     target = None if classes is None else classes[int(np.argmax(predicted))]
-    known = _compared(replace(known, recomputed=target or float(predicted), target=target), predicted, classes)
+    made = float(predicted) if classes is None else dict(zip(classes, predicted.tolist(), strict=True))
+    known = replace(known, recomputed=target or float(predicted), target=target)
+    known = _compared(model, found, row, known, made, privacy)
     case = Case(model, found.batch, known, row, version, frame, fitted, privacy)
     for what, make in _PARTS.items():
         try:
@@ -170,26 +183,48 @@ def _by(
     return known
 
 
-def _compared(known: Explanation, predicted: Any, classes: list[str] | None) -> Explanation:
-    """Compare the prediction that was just made with the served one of the same version."""
+def _compared(
+    model: Model, found: Found, row: pd.Series[Any], known: Explanation, predicted: Any, privacy: Privacy
+) -> Explanation:
+    """Compare the prediction that was just made, by class for a multiclass task, with the served one of the same version."""
     served = known.served
     if served is None or served.version != known.version:
         return known
-    if classes is None:
-        difference = float(predicted) - float(served.prediction)
-    else:
+    if isinstance(predicted, dict):
         shares = served.probabilities or {}
-        apart = [float(p) - shares.get(c, 0.0) for c, p in zip(classes, predicted, strict=True)]
-        difference = max(apart, key=abs)
-    known = replace(known, difference=difference)
-    if abs(difference) <= _SAME * max(1.0, abs(float(np.max(np.abs(predicted))))):
+        difference = max((p - shares.get(c, 0.0) for c, p in predicted.items()), key=abs)
+        size = 1.0
+    else:
+        difference, size = predicted - float(served.prediction), max(1.0, abs(predicted))
+    same = abs(difference) <= _SAME * size
+    known = replace(known, difference=difference, same=same)
+    if same:
         return known
+    reason = (
+        "a server answered, with its own features and in the precision of its graph"
+        if served.online
+        else "the batch or its history was corrected since, or a server answered"
+    )
     return _noted(
         known,
-        f"the features below make a prediction that differs by {difference:.3g} from the served one, which stays: "
-        + (
-            "a server answered, with its own features and in the precision of its graph"
-            if served.online
-            else "the batch or its history was corrected since, or a server answered"
-        ),
+        f"the features below make a prediction that differs by {difference:.3g} from the served one, which stays: {reason}",
+        *_earlier(model, found, row, privacy),
     )
+
+
+def _earlier(model: Model, found: Found, row: pd.Series[Any], privacy: Privacy) -> Iterator[str]:
+    """How the row was in the earlier revisions of its batch that are still there."""
+    ref = found.batch.rows
+    for number in range(ref.revision - 1, 0, -1):
+        try:
+            before = _row_of(model, model.home.store.revision(ref.dataset, ref.window, number), found.row_id)
+        except WorkError as error:
+            yield str(error)
+            continue
+        if before is None:
+            yield f"revision {number} of the batch did not have the row"
+            continue
+        changed = [str(c) for c in before.index if c in row and plain(before[c]) != plain(row[c])]
+        if changed:
+            values = ", ".join(f"{c}={privacy.shown(c, before[c])}" for c in changed)
+            yield f"in revision {number} of the batch, the row had {values}"

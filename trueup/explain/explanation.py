@@ -121,6 +121,7 @@ class Explanation:
     version: int | None  # the explained version: the one that served, unless another one was asked for
     recomputed: float | str | None  # its prediction from the features below
     difference: float | None  # of the recomputed prediction from the served one; None if another version served
+    same: bool | None = None  # whether both are equal but for the last bits of sums
     features: tuple[Feature, ...] = ()
     contributions: Contributions | None = None
     target: str | None = None  # the class that contributions, neighbours and slices are about, of a multiclass task

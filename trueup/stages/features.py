@@ -118,8 +118,11 @@ def features_of_row(model: Model, batch: Batch, row_id: int, of: FeaturesConfig)
         raise
     except WorkError:  # removed by the retention, or the batch or its history was corrected
         custom = load_function(of.custom, model.home.configs) if of.custom else None
-        rows = store.effective(batch.rows)
-        rows = rows if custom is not None else rows[rows[ROW_ID] == row_id]
+        if custom is not None:  # it may look at other rows
+            rows = store.effective(batch.rows)
+        else:
+            chunks = store.effective_chunks(batch.rows, store.columns(batch.rows), AT_ONCE)
+            rows = pd.concat([chunk[chunk[ROW_ID] == row_id] for chunk in chunks], ignore_index=True)
         frame = feature_frame(rows, outcomes_of(of.history, model.home, past, batch.window), of, custom)
         return frame[frame[ROW_ID] == row_id].reset_index(drop=True)
 

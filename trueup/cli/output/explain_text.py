@@ -25,8 +25,11 @@ def explained(done: Explanation) -> None:
             f"  served: [bold]{escape(_figure(served.prediction))}[/] by version {served.version}, "
             f"{how} {served.predicted_at:%Y-%m-%d %H:%M}"
         )
+        if served.probabilities is not None:
+            shares = sorted(served.probabilities.items(), key=lambda share: -share[1])
+            say(f"  probabilities: {escape(', '.join(f'{name} {p:.4f}' for name, p in shares))}")
     if done.recomputed is not None:
-        same = " (the same)" if done.difference == 0 else ""
+        same = " (the same)" if done.same else ""
         say(f"  version {done.version} from the features below: {escape(_figure(done.recomputed))}{same}")
     if (outcome := done.outcome) is not None:
         known = "" if outcome.known_at is None else f", known from {outcome.known_at:%Y-%m-%d %H:%M}"
