@@ -104,6 +104,18 @@ FAULTS = (
         ("faults/test_events.py:test_events_from_another_time_are_recorded_and_start_nothing",),
     ),
     Fault(
+        "the relation of inputs and labels changes before labels come",
+        "the estimate is called off once they have, and later ones of the champion say so",
+        ("stages/test_estimates.py:test_a_changed_relation_is_told_by_the_check_and_held_against_later_estimates",),
+    ),
+    Fault(
+        "the predictions on the rows that judged the champion are gone",
+        "no estimate, the result says why, nothing fails",
+        (
+            "stages/test_estimates.py:test_a_model_without_the_rows_that_judged_it_has_no_estimate_and_the_result_says_why",
+        ),
+    ),
+    Fault(
         "retraining fails, or its challenger is rejected, again and again",
         "after k in a row it stops and alerts",
         (

@@ -76,7 +76,7 @@ def test_a_batch_without_labels_has_an_estimate_with_intervals_and_stays_unknown
 def test_the_command_prints_an_estimate_with_its_interval(told, command_line):
     say = command_line(told.folder)
     assert re.search(
-        r"estimated without labels: (log loss|mse) [\d.]+ \(95 % [\d.]+ to [\d.]+\), [\d.]+ at the gate",
+        r"estimated without labels: (log-loss|mse) [\d.]+ \(95 % [\d.]+ to [\d.]+\), [\d.]+ at the gate",
         say("status", "toy").out,
     )
     answered = json.loads(say("monitor", "toy", "--as-of", f"{streams.week(FIRST + 1):%Y-%m-%d}", "--json").out)

@@ -190,6 +190,16 @@ def test_estimates_and_the_columns_that_matter_are_shown(client, fleet):
     assert '"name": "estimate was off"' in text
 
 
+def test_an_estimate_without_labels_says_that_the_last_one_was_off(client, fleet):
+    made = estimated(0.44) | {"check": None, "doubts": "the last estimate with labels was off: <b>by .2</b>"}
+    fleet.batch("calm", 3, "unknown", estimate=made)
+    deadline = time.monotonic() + 30
+    while "estimate was off" not in client.get("/").text:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert "the last estimate with labels was off: &lt;b&gt;by .2&lt;/b&gt;" in client.get("/models/calm").text
+
+
 def test_the_metrics_are_there_with_and_without_a_home(client, tmp_path):
     assert 'trueup_model_champion_version{model="calm"} 1.0' in client.get("/metrics").text
     (tmp_path / "none").mkdir()

@@ -86,7 +86,7 @@ def row_of(facts: Facts, config: ModelConfig | str | None, now: datetime) -> Row
         approvals=len(waiting),
         stopped=control.stopped,
         missing=overdue is not None,
-        estimate_off=bool(seen and seen.estimate and seen.estimate.check and seen.estimate.check.off),
+        estimate_off=bool(seen and seen.estimate and seen.estimate.off),
         config=isinstance(config, str),
     )
     return Row(

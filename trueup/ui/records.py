@@ -36,6 +36,12 @@ class SeenEstimate:
     worse: bool = False
     reason: str = ""
     check: SeenCheck | None = None
+    doubts: str = ""  # why not to rely on it
+
+    @property
+    def off(self) -> bool:
+        """Whether its labels contradict it, or those of the newest batch with labels did."""
+        return bool(self.doubts) if self.check is None else self.check.off
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ def words_of(estimate: Estimate | None) -> list[str]:
 
     >>> one = Estimate("cbpe", 900, (Metric("log_loss", 0.48, 900, 0.46, 0.51, 0.95),), (Metric("log_loss", 0.47, 500),), False, "")
     >>> words_of(one)
-    ['estimated without labels: log loss 0.48 (95 % 0.46 to 0.51), 0.47 at the gate']
+    ['estimated without labels: log-loss 0.48 (95 % 0.46 to 0.51), 0.47 at the gate']
     """
     if estimate is None or not estimate.metrics:
         return []
@@ -46,4 +46,4 @@ def _in_words(metric: Metric) -> str:
     if metric.low is not None and metric.high is not None and metric.confidence is not None:
         at = f"{100 * metric.confidence:.0f} %"
         span = f" ({at} {_figure(metric.low)} to {_figure(metric.high)})"
-    return f"{metric.name.replace('_', ' ')} {_figure(metric.value)}{span}"
+    return f"{metric.name.replace('_', '-')} {_figure(metric.value)}{span}"
