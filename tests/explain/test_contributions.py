@@ -109,6 +109,24 @@ def test_trees_that_are_averaged_are_explained_from_all_subsets():
     assert names == list(frame.columns)
 
 
+def test_a_wide_model_without_trees_gets_estimates_with_their_errors():
+    rng = np.random.default_rng(7)
+    names = tuple("abcdefghijkl")
+    frame = pd.DataFrame(rng.normal(size=(300, len(names))), columns=list(names))
+    labels = (frame["a"] * frame["b"] + frame["c"] > 0).astype(int).to_numpy()
+    averaged = {**SMALL["lightgbm"], "boosting_type": "rf", "subsample": 0.5, "subsample_freq": 1}
+    recipe = Recipe("lightgbm", {**defaults("lightgbm", Task.BINARY), **averaged}, 0)
+    fitted = fit(build(recipe, FeatureSchema(names, ()), Task.BINARY), frame, labels)
+    score, row, background = score_of(fitted, None), frame.iloc[:1], frame.iloc[1:6]
+    found, contributions, errors, method = parts_of(fitted, score, row, background)
+    exact = brute_force(score, row, background)
+    assert method == "an estimate from 40 orders of the features"
+    assert found == list(names)
+    assert contributions.sum() == pytest.approx(exact.sum(), abs=1e-9)
+    assert np.mean(np.abs(contributions - exact) <= 2 * errors) >= 0.8  # a rare interaction may be in no order
+    assert errors.max() > 0
+
+
 def test_a_constant_has_no_contributions():
     frame = rows(6, 50)
     fitted = fit(prior_model(Task.BINARY), frame, outcomes(frame, Task.BINARY, 6))

@@ -214,7 +214,7 @@ def test_a_corrected_history_is_told_and_the_served_prediction_stays(story, tmp_
 def test_the_command_prints_all_about_a_prediction(story, row, command_line, monkeypatch):
     for name, value in story.places.items():
         monkeypatch.setenv(f"TRUEUP_{name.upper()}", str(value))
-    say = command_line(story.folder)
+    say = command_line(story.folder, story.places.get("home"))
     told = say("explain", "toy", key_of(row))
     done = explain(story.model, key_of(row))
     assert told.code == 0
@@ -230,6 +230,7 @@ def test_the_command_prints_all_about_a_prediction(story, row, command_line, mon
     assert "rows have this key" in wrong.err
 
 
+@pytest.mark.thorough
 def test_the_most_probable_class_is_explained(tmp_path):
     frame = stream(7 * 7)
     frame["y"] = np.select([frame["x"] > 0.7, frame["z"] > 0], ["high", "mid"], "low")

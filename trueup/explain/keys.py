@@ -115,7 +115,10 @@ def find(model: Model, key: Mapping[str, str], at: datetime | None = None, shown
     if whole not in alike:
         near = max(alike.items(), key=lambda item: (item[0].bit_count(), -item[1].count))[1].rows if alike else []
         hint = _hint(model, key, distinct, near, shown)
-        raise NoData(f"{name}: no landed row has this key{_where(at, batches)}; {hint}")
+        serves = (
+            "" if model.config.serve is None else ". What a server predicted is explained once its batch has landed"
+        )
+        raise NoData(f"{name}: no landed row has this key{_where(at, batches)}; {hint}{serves}")
     found = alike[whole]
     if found.count > 1:
         raise UsageError(
