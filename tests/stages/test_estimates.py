@@ -41,7 +41,7 @@ def rows() -> pd.DataFrame:
     return frame.assign(x=x, z=z, y=y.astype(int), amount=amount)
 
 
-@pytest.fixture(scope="module", params=["binary", "regression"])
+@pytest.fixture(scope="module", params=["binary", pytest.param("regression", marks=pytest.mark.thorough)])
 def told(request, tmp_path_factory):
     """A home with a champion; every later turn leaves retrains to others."""
     frame = rows()

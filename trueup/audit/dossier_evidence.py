@@ -12,6 +12,7 @@ from trueup.config.sections.ingest import SourceConfig
 from trueup.config.tasks import Task
 from trueup.domain.judging import gates
 from trueup.domain.judging.metrics import calibration_table
+from trueup.domain.monitoring.estimates.estimate import Estimate
 from trueup.domain.types import EVENT_TIME, LABEL, ROW_ID, Metric, Verdict
 from trueup.errors import RegistryUnavailable, UntrustedModel, WorkError
 from trueup.handoffs import FITTED, prediction_columns, prediction_of
@@ -86,6 +87,7 @@ class _Served:
     diagnosis: str
     matured: int
     metrics: tuple[Metric, ...]
+    estimate: Estimate | None = None
 
 
 def served(model: Model, version: int) -> list[ServedBatch]:
@@ -98,6 +100,7 @@ def served(model: Model, version: int) -> list[ServedBatch]:
             end=window.end,
             diagnosis=body.diagnosis,
             labels=body.matured,
+            estimated=body.estimate.metrics[0].value if body.estimate and body.estimate.metrics else None,
             **{k: getattr(body.metrics[0], k) if body.metrics else None for k in ("value", "low", "high")},
         )
         for window, body in sorted(by_window.items())

@@ -208,6 +208,7 @@ class ServedBatch(Span):
     value: float | None
     low: float | None
     high: float | None
+    estimated: float | None = None  # the same loss, without the batch's labels
 
 
 class Bill(Part):
