@@ -76,6 +76,17 @@ def test_the_fast_way_of_each_family_is_what_all_subsets_give(family, task, seed
     assert contributions.sum() == pytest.approx(score.of(row)[0] - score.of(background).mean(), abs=1e-9)
 
 
+@pytest.mark.parametrize("family", SMALL)
+def test_a_new_category_and_a_value_that_was_never_missing_are_explained(family):
+    frame = rows(8, 200).assign(b=lambda rows: rows["a"] - rows["c"])
+    fitted = fitted_on(frame, family, Task.BINARY)
+    row = frame.iloc[:1].assign(a=0.0, b=np.nan, d=pd.Categorical(["new"]))
+    score, background = score_of(fitted, None), frame.iloc[1:20]
+    names, contributions, _, _ = parts_of(fitted, score, row, background)
+    expected = dict(zip(row.columns, brute_force(score, row, background), strict=True))
+    assert dict(zip(names, contributions, strict=True)) == pytest.approx(expected, abs=1e-9)
+
+
 @pytest.mark.parametrize(("family", "task"), [(f, t) for f, t in CASES if t is not Task.MULTICLASS])
 def test_a_score_is_the_prediction_on_its_scale(family, task):
     frame = rows(3, 200)
