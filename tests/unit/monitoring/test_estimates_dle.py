@@ -104,6 +104,16 @@ def test_odd_values_are_estimated_too(dle):
     assert np.isfinite([m.value for m in estimated(dle, batch).metrics]).all()
 
 
+def test_rows_without_a_prediction_are_left_out(dle):
+    batch = rows(8, days=7)
+    without = batch.assign(p=batch["p"].where(batch.index % 3 > 0))
+    some = batch[batch.index % 3 > 0]
+    assert estimated(dle, without) == estimated(dle, some)
+    assert checked(dle, without) == checked(dle, some)
+    with pytest.raises(ValueError, match="no row has a prediction"):
+        estimated(dle, batch.assign(p=np.nan))
+
+
 @pytest.mark.parametrize(
     ("gate", "why"),
     [

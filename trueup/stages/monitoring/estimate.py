@@ -59,8 +59,12 @@ def estimated(
     if isinstance(fitted, str):
         return Estimated(reason=fitted)
     used = _Rows(model, batch, current, as_of, fitted)
-    check = used.check(matured) if matured is not None and len(matured) else None
-    return Estimated(replace(used.estimate(served), check=check, doubts=_doubts(model, batch, current)))
+    try:
+        made = used.estimate(served)
+        check = used.check(matured) if matured is not None and len(matured) else None
+    except ValueError as error:
+        return Estimated(reason=str(error))
+    return Estimated(replace(made, check=check, doubts=_doubts(model, batch, current)))
 
 
 @dataclass(frozen=True)

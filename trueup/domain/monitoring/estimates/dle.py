@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import scipy
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from trueup.config.tasks import Task
 from trueup.domain.judging.bootstrap import Blocks, Floats, Interval, sums_interval
@@ -150,8 +150,13 @@ class Dle:
         return cls(columns, (earlier, later), level, shown, limits, scale, residuals, block, confidence)
 
     def estimate(self, p: ArrayLike, inputs: pd.DataFrame, event_time: ArrayLike) -> Estimate:
-        """Estimate the figures of a batch from its predictions (n,) and features (n rows). Raises ValueError without rows."""
-        predicted = np.asarray(p, dtype=np.float64)
+        """Estimate the figures of a batch from its predictions (n,) and features (n rows).
+
+        Rows without a prediction are left out. Raises ValueError if no row has one.
+        """
+        predicted, inputs, event_time, _ = _predicted(p, inputs, event_time)
+        if not len(predicted):
+            raise ValueError("no row has a prediction: nothing to estimate from")
         raw = self._raw(predicted, inputs)
         expected = raw * self.level.squared.mean
         metrics = _metrics(raw, self.level, event_time, self.block, self.confidence)
@@ -165,10 +170,10 @@ class Dle:
 
         The estimate is also off if the absolute errors say so: they follow single rows less, and show a change earlier.
         """
-        predicted = np.asarray(p, dtype=np.float64)
+        predicted, inputs, event_time, there = _predicted(p, inputs, event_time)
         if not len(predicted):
             return None
-        raw, realised = self._raw(predicted, inputs), row_losses(Task.REGRESSION, y, predicted)
+        raw, realised = self._raw(predicted, inputs), row_losses(Task.REGRESSION, np.asarray(y)[there], predicted)
         sides = (
             (loss_words(Task.REGRESSION), raw, realised, self.level.squared, self.residuals[0]),
             ("absolute error", np.sqrt(raw), np.sqrt(realised), self.level.absolute, self.residuals[1]),
@@ -211,6 +216,15 @@ class Dle:
 def _positive(losses: Floats) -> Floats:
     """Losses of which not all are 0, for a deviance that needs one above 0."""
     return losses if losses.any() else np.full(len(losses), np.finfo(np.float64).tiny)
+
+
+def _predicted(
+    p: ArrayLike, inputs: pd.DataFrame, event_time: ArrayLike
+) -> tuple[Floats, pd.DataFrame, NDArray[Any], NDArray[np.bool_]]:
+    """The rows that have a prediction, and which these are."""
+    predicted = np.asarray(p, dtype=np.float64)
+    there = np.isfinite(predicted)
+    return predicted[there], inputs[there], np.asarray(event_time)[there], there
 
 
 def _spread(expected: Floats, p: Floats) -> Floats:
