@@ -1,17 +1,20 @@
 """One prediction is explained: its row is found by the key, and what was served is compared with its features."""
 
+import contextlib
 import json
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests import streams
 from tests.story import CONFIG, PLAIN, Story, in_week, stream
 from trueup.cli.output import plain
 from trueup.errors import NoData, UsageError
 from trueup.explain.explain import explain
-from trueup.explain.keys import parsed
+from trueup.explain.keys import find, parsed
 
 CORRECTED = 6
 TWO = CONFIG.replace("key: [id]", "key: [group, id]")
@@ -173,6 +176,8 @@ def test_a_key_of_no_row_names_what_is_near(story, row):
         explain(story.model, f"group={others[0]},id={row['id']}")
     with pytest.raises(NoData, match=r"in the batch \[2024-01-08, 2024-01-15\)"):
         explain(story.model, key_of(row), at=streams.week(1))
+    in_the_zone = pd.Timestamp(row["t"]).tz_localize(story.config.ingest.timezone).tz_convert("Asia/Tokyo")
+    assert explain(story.model, key_of(row), at=in_the_zone.to_pydatetime()).row["x"] == row["x"]
     with pytest.raises(UsageError, match="no batch with 2023-01-01 00:00 has landed"):
         explain(story.model, key_of(row), at=streams.START.replace(year=2023))
 
@@ -253,6 +258,17 @@ def test_the_most_probable_class_is_explained(tmp_path):
 
 def test_a_large_batch_is_read_in_parts(story, row, monkeypatch):
     whole = explain(story.model, key_of(row))
-    for module in ("adapters.store.batches", "adapters.store.landed_rows", "stages.features"):
+    for module in ("adapters.store.batches", "adapters.store.landed_rows", "explain.rows", "stages.features"):
         monkeypatch.setattr(f"trueup.{module}.AT_ONCE", 50)
     assert explain(story.model, key_of(row)) == whole
+
+
+TEXTS = st.text() | st.text('0123456789-:.eET,="\r\n\0 ')
+
+
+@pytest.mark.property
+@settings(max_examples=60, deadline=None)
+@given(text=TEXTS | TEXTS.map("id={}".format) | TEXTS.map("row_id={}".format) | TEXTS.map("group={},id=3".format))
+def test_any_text_for_a_key_finds_a_row_or_says_what_is_wrong(story, text):
+    with contextlib.suppress(UsageError, NoData):
+        find(story.model, parsed(story.config, text))

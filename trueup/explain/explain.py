@@ -12,7 +12,7 @@ import pandas as pd
 
 from trueup.config.tasks import Task
 from trueup.domain.learning.learning import predict
-from trueup.domain.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID, Batch, BatchRef
+from trueup.domain.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID, Batch
 from trueup.errors import NoData, WorkError
 from trueup.explain.case import Case, Privacy, plain
 from trueup.explain.contributions import contributions
@@ -20,6 +20,7 @@ from trueup.explain.explanation import Explanation, Outcome, Served
 from trueup.explain.features import as_used
 from trueup.explain.keys import Found, find, parsed
 from trueup.explain.neighbours import neighbours
+from trueup.explain.rows import row_of
 from trueup.explain.slices import slices
 from trueup.explain.version import Version, version_of
 from trueup.model import Model
@@ -52,7 +53,8 @@ def explain(
     named = parsed(model.config, key) if isinstance(key, str) else dict(key)
     privacy = Privacy(model.config, personal)
     found = find(model, named, at, not any(map(privacy.hides, model.config.ingest.key)))
-    row = _row(model, found)
+    row = row_of(model.home, found.batch.rows, found.row_id)
+    assert row is not None  # it was just found there
     known = _known(model, found, row, privacy)
     number = version if version is not None else known.served.version if known.served else None
     if number is None:
@@ -68,28 +70,12 @@ def _noted(known: Explanation, *notes: str) -> Explanation:
     return replace(known, notes=(*known.notes, *notes))
 
 
-def _row(model: Model, found: Found) -> pd.Series[Any]:
-    """The row as it landed, in the newest revision of its batch."""
-    row = _row_of(model, found.batch.rows, found.row_id)
-    assert row is not None  # it was just found there
-    return row
-
-
-def _row_of(model: Model, ref: BatchRef, row_id: int) -> pd.Series[Any] | None:
-    """A row of a landed batch, which is read in parts if it is large; None if it is not there."""
-    landed = model.home.store.landed_rows(ref)
-    for rows in [landed] if isinstance(landed, pd.DataFrame) else landed.parts(model.home.store.columns(ref)):
-        found = rows[rows[ROW_ID] == row_id]
-        if len(found):
-            return found.iloc[0]
-    return None
-
-
 def _known(model: Model, found: Found, row: pd.Series[Any], privacy: Privacy) -> Explanation:
     """What is recorded about a row, without any version."""
     store, batch, row_id = model.home.store, found.batch, found.row_id
     failed = store.quarantined(batch.rows)
-    values = {str(c): privacy.shown(str(c), v) for c, v in row.items() if c not in (ROW_ID, EVENT_TIME)}
+    own = {ROW_ID, EVENT_TIME} - {model.config.ingest.time}  # columns of ours, unless the source has one of that name
+    values = {str(c): privacy.shown(str(c), v) for c, v in row.items() if c not in own}
     served, outcome = _served(model, batch, row_id), _outcome(model, batch, row_id)
     known = Explanation(
         model=model.config.model,
@@ -217,7 +203,7 @@ def _earlier(model: Model, found: Found, row: pd.Series[Any], privacy: Privacy) 
     ref = found.batch.rows
     for number in range(ref.revision - 1, 0, -1):
         try:
-            before = _row_of(model, model.home.store.revision(ref.dataset, ref.window, number), found.row_id)
+            before = row_of(model.home, model.home.store.revision(ref.dataset, ref.window, number), found.row_id)
         except WorkError as error:
             yield str(error)
             continue

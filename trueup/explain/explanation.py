@@ -35,7 +35,7 @@ class Feature:
 
     name: str
     value: Any
-    online: float | None = None
+    online: Any = None
     differs: bool = False
 
 

@@ -32,7 +32,8 @@ def as_used(case: Case) -> Made:
     for name, ours, other in zip(names, encode(shown, case.frame)[0].tolist(), theirs.tolist(), strict=True):
         same = ours == other or (math.isnan(ours) and math.isnan(other))
         if not same:
-            features[name] = replace(features[name], online=None if math.isnan(other) else other, differs=True)
+            online = case.privacy.feature(name, other, case.version.made.features)
+            features[name] = replace(features[name], online=online, differs=True)
     differ = [name for name, feature in features.items() if feature.differs]
     note = (f"a server used other values of {', '.join(differ)}",) if differ else ()
     return {"features": tuple(features.values())}, note

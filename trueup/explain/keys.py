@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from trueup.domain.data.column_kinds import bring, declared_kinds
 from trueup.domain.data.values import ColumnKind, as_text, numbers_of, settled
 from trueup.domain.types import EVENT_TIME, ROW_ID, Batch
 from trueup.errors import NoData, UsageError
+from trueup.explain.rows import parts
 from trueup.hints import did_you_mean
 from trueup.model import Model
 
@@ -60,7 +62,10 @@ def parsed(config: ModelConfig, text: str) -> dict[str, str]:
     The names of the key's columns decide: `a=b` is a value if `a` is no column and there is one value for each column.
     """
     columns, name = config.ingest.key, config.model
-    fields = [part.strip() for part in next(csv.reader([text], skipinitialspace=True), [])]
+    try:
+        fields = [part.strip() for part in next(csv.reader([text], skipinitialspace=True), [])]
+    except csv.Error as error:
+        raise UsageError(f"{name}: the key cannot be read: {error}; {_form(columns)}") from None
     known = {ROW_ID, *columns}
     pairs = [part.partition("=") for part in fields]
     if not any(fields):
@@ -98,19 +103,18 @@ def find(model: Model, key: Mapping[str, str], at: datetime | None = None, shown
     """
     batches = _batches(model, at)
     wanted = _values(model, key)
-    columns, name = [ROW_ID, EVENT_TIME, *model.config.ingest.key], model.config.model
+    columns, name = list(dict.fromkeys([ROW_ID, EVENT_TIME, *model.config.ingest.key])), model.config.model
     alike = dict[int, _Alike]()  # by which of the wanted values the rows have: bit i for the i-th
     distinct = {column: set[str]() for column in wanted if column != ROW_ID}
     whole = 2 ** len(wanted) - 1
     for batch in batches:
-        rows = model.home.store.read(batch.rows, columns)
-        have = np.zeros(len(rows), dtype=np.int64)
-        for bit, (column, value) in enumerate(wanted.items()):
-            have |= _equal(rows, column, value, model.config.ingest.time).astype(np.int64) << bit
-        for mask in np.unique(have).tolist():
-            alike.setdefault(mask, _Alike()).add(batch, rows, np.flatnonzero(have == mask))
-        if whole not in alike:
-            for column, values in distinct.items():
+        for rows in parts(model.home, batch.rows, columns):
+            have = np.zeros(len(rows), dtype=np.int64)
+            for bit, (column, value) in enumerate(wanted.items()):
+                have |= _equal(rows, column, value, model.config.ingest.time).astype(np.int64) << bit
+            for mask in np.unique(have).tolist():
+                alike.setdefault(mask, _Alike()).add(batch, rows, np.flatnonzero(have == mask))
+            for column, values in distinct.items() if whole not in alike else ():
                 values.update(as_text(rows[_column(column, model.config.ingest.time)]).dropna().unique())
     if whole not in alike:
         near = max(alike.items(), key=lambda item: (item[0].bit_count(), -item[1].count))[1].rows if alike else []
@@ -136,6 +140,8 @@ def _batches(model: Model, at: datetime | None) -> list[Batch]:
         raise NoData(f"{model.config.model}: no batch has landed yet; next: trueup run {model.config.model}")
     if at is None:
         return landed
+    if at.tzinfo is not None:
+        at = at.astimezone(ZoneInfo(model.config.ingest.timezone)).replace(tzinfo=None)
     chosen = [batch for batch in landed if at in batch.window]
     if not chosen:
         first, last = landed[0].window, landed[-1].window

@@ -71,7 +71,7 @@ class Explained:
         from trueup.model import Model
 
         try:
-            at = datetime.fromisoformat(batch).replace(tzinfo=None) if batch else None
+            at = datetime.fromisoformat(batch) if batch else None
         except ValueError:
             raise TrueupError("A moment of the batch is written as 2013-04-01 or 2013-04-01T06:00.") from None
         if version and not (version.isdecimal() and len(version) < 10):
