@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -141,7 +142,9 @@ def _batches(model: Model, at: datetime | None) -> list[Batch]:
     if at is None:
         return landed
     if at.tzinfo is not None:
-        at = at.astimezone(ZoneInfo(model.config.ingest.timezone)).replace(tzinfo=None)
+        with suppress(OverflowError):  # at the ends of the calendar, where no batch is
+            at = at.astimezone(ZoneInfo(model.config.ingest.timezone))
+        at = at.replace(tzinfo=None)
     chosen = [batch for batch in landed if at in batch.window]
     if not chosen:
         first, last = landed[0].window, landed[-1].window
