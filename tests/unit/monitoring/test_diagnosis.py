@@ -30,8 +30,9 @@ from trueup.domain.monitoring.diagnosis import (
     skill,
 )
 from trueup.domain.monitoring.drift import PSI, DriftScore, comparable, judge_drift
+from trueup.domain.monitoring.estimates.estimate import Estimate
 from trueup.domain.records import from_json, to_plain
-from trueup.domain.types import Verdict
+from trueup.domain.types import Metric, Verdict
 
 START = datetime(2020, 1, 1)
 INPUTS = list("abcde")
@@ -276,6 +277,32 @@ def test_one_block_of_time_has_no_bounds_and_survives_json():
     assert found.blocks == 1
     assert np.isinf(found.low)
     assert from_json(Skill, json.dumps(to_plain(found), allow_nan=False)) == found
+
+
+ESTIMATE = Estimate("cbpe", 900, (Metric("log_loss", 0.6, 900),), (Metric("log_loss", 0.4, 900),), True, "beyond 0.5")
+
+
+@pytest.mark.parametrize("worse", [True, False])
+def test_an_estimate_is_a_finding_beside_unknown_and_changes_nothing_else(worse):
+    few = replace(GOOD, skill=None, matured=CONFIG.min_matured - 30)
+    without = diagnose(few, [], CONFIG)
+    found = diagnose(replace(few, estimate=replace(ESTIMATE, worse=worse)), [], CONFIG)
+    assert found.name == without.name == "unknown"
+    assert found.awaits_labels == without.awaits_labels
+    others = tuple(f for f in found.findings if f.name != "estimated_decay")
+    assert others == without.findings
+    assert len(found.findings) - len(others) == worse
+    if worse:
+        assert "estimated_decay: beyond 0.5; 30 more labels would settle it" in found.reasons
+
+
+def test_an_estimate_that_labels_contradict_says_so():
+    few = replace(GOOD, skill=None, matured=0, estimate=replace(ESTIMATE, doubts="the last one was off"))
+    assert diagnose(few, [], CONFIG).reasons[-1].endswith("would settle it; the last one was off")
+
+
+def test_with_a_measured_skill_an_estimate_is_no_finding():
+    assert diagnose(replace(GOOD, estimate=ESTIMATE), [], CONFIG) == diagnose(GOOD, [], CONFIG)
 
 
 bounds = st.builds(lambda mean, width: Bounds(mean, mean - width, mean + width), st.floats(-1, 1), st.floats(0, 0.5))
