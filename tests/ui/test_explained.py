@@ -59,7 +59,7 @@ def test_the_page_of_a_model_leads_to_what_made_a_prediction(client, story, row)
         ({"key": EVIL}, "none has id=&lt;script&gt;"),
         ({"key": "id=99999999"}, "no landed row has this key"),
         ({"key": "row_id=1", "batch": "soon"}, "A moment of the batch is written as"),
-        ({"key": "row_id=1", "batch": "0001-01-01T00:00+23:00"}, "no batch with 0001-01-01"),
+        ({"key": "row_id=1", "batch": "0001-01-01T00:00+23:00"}, "-01-01 00:00 has landed"),
         ({"key": "row_id=1", "version": "x"}, "A version is a number."),
         ({"key": "y" * 10_000}, "none has id=yyy"),
     ],
