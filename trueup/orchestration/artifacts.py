@@ -211,6 +211,8 @@ def _drift(drift: DriftResult | None) -> Iterator[str]:
         yield ""
         by_column = {effect.column: abs(effect.effect) for effect in drift.effects}
         moved = sorted(moved, key=lambda c: by_column.get(c.column, 0.0), reverse=True)
+    together, season = drift.multivariate, drift.year_ago
+    yield from (f"{_plain(each.words)}\n" for each in (together, season) if each is not None)
     yield from ("| column | measure | score | limit |", "|---|---|---|---|")
     for check in moved[:_MOST_ROWS] or checks[:1]:
         limit = "–" if check.limit is None else figure(check.limit, 3)

@@ -41,6 +41,20 @@ def complete_periods(start: datetime, end: datetime, period: Period) -> list[Win
     return windows
 
 
+def year_before(window: Window, period: Period) -> Window:
+    """The period of the same season a year earlier: the same month, or 52 weeks before, with the same weekdays.
+
+    >>> print(year_before(period_of(datetime(2014, 6, 3), "month"), "month"))
+    [2013-06-01, 2013-07-01)
+    >>> print(year_before(period_of(datetime(2014, 6, 3), "day"), "day"))
+    [2013-06-04, 2013-06-05)
+    """
+    start = (
+        window.start.replace(year=window.start.year - 1) if period == "month" else window.start - timedelta(days=364)
+    )
+    return period_of(start, period)
+
+
 def numbers(times: pd.Series[Any], period: Period) -> npt.NDArray[np.intp]:
     """Number the periods of moments (n,) consecutively."""
     return np.asarray(times.dt.to_period(FREQUENCY[period]).astype("int64"), dtype=np.intp)

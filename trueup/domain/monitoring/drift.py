@@ -34,8 +34,9 @@ from trueup.domain.features.features import FeatureSchema
 from trueup.domain.monitoring.cells import comparable, numbers, values_of
 from trueup.domain.monitoring.effects import NAMED, ColumnEffect, PredictionChange
 from trueup.domain.monitoring.movement import STILL, Ints, Method, Movement, chance, movement
+from trueup.domain.monitoring.multivariate import Multivariate
 from trueup.domain.monitoring.reference_rows import Reference
-from trueup.domain.types import Metric, Verdict
+from trueup.domain.types import Metric, Verdict, Window
 
 MIN_ROWS = 30  # on either side; fewer rows say nothing about a distribution
 PSI: Method = "psi"
@@ -79,12 +80,12 @@ class ColumnDrift:
 
 
 @dataclass(frozen=True)
-class Multivariate:
-    """How well a classifier separates the batch from the reference: `auc`, which has drifted if it is above `limit`."""
+class YearAgo:
+    """The drifted columns beside the batch of the same season a year ago: which of them differ from it as well."""
 
-    auc: float
-    limit: float | None  # None: too few blocks in the reference
-    drifted: bool
+    window: Window
+    rows: int
+    drifted: tuple[str, ...]
     words: str
 
 
@@ -104,11 +105,14 @@ class DriftResult:
     multivariate: Multivariate | None = None
     predictions: PredictionChange | None = None  # None: nothing moved, or the champion did not predict
     columns: int = 0  # whose distributions are compared
+    year_ago: YearAgo | None = None  # None: nothing drifted, or no batch of that time has landed
 
-    def __post_init__(self) -> None:  # both follow from the checks
+    def __post_init__(self) -> None:  # both follow from the others
         drifted = tuple(dict.fromkeys(c.column for c in self.checks if c.drifted))
         noted = tuple(f"{c.column}: {c.note}" for c in self.checks if c.noted and not c.drifted)
-        self.__dict__.update(drifted=drifted, noted=noted)
+        together = (self.multivariate.words,) if self.multivariate is not None and self.multivariate.drifted else ()
+        season = (self.year_ago.words,) if self.year_ago is not None else ()
+        self.__dict__.update(drifted=drifted, noted=(*noted, *together, *season))
 
     @property
     def limits(self) -> dict[str, float]:
@@ -222,6 +226,24 @@ def with_effects(result: DriftResult, found: PredictionChange | str | None) -> D
         return result
     reason = _reason(result, f"; {found.words}" if found.words else "")
     return replace(result, reason=reason, effects=found.effects, predictions=found)
+
+
+def with_year_ago(
+    result: DriftResult, scores: Mapping[str, DriftScore], window: Window, n_reference: int
+) -> DriftResult:
+    """Add how the drifted columns compare with the batch of the same season a year ago, by their limits of drift.
+
+    `scores` are distances from that batch, with the window `window`. The inputs stay shifted: the champion may not have
+    been trained on that season.
+    """
+    limits = {c.column: c.limit for c in result.checks if c.drifted and c.check in (PSI, JENSEN_SHANNON) and c.limit}
+    if not limits or n_reference < MIN_ROWS:
+        return result
+    other = tuple(c for c, limit in limits.items() if c not in scores or scores[c].value >= limit)
+    alike = len(limits) - len(other)
+    words = f"{alike} of the {len(limits)} columns that drifted {'is' if alike == 1 else 'are'} as a year before, in {window}"
+    words += f"; not {_first(other)}" if other and alike else ""
+    return replace(result, year_ago=YearAgo(window, n_reference, other, words))
 
 
 def nearest_first(result: DriftResult) -> list[str]:
