@@ -52,6 +52,10 @@ def estimated(
     """
     if not model.config.monitor.estimate.enabled:
         return Estimated(reason="monitor.estimate.enabled is false")
+    if batch.window.end <= current.promoted_as_of:
+        return Estimated(
+            reason=f"the batch had ended when version {current.version} was promoted, which its labels judged"
+        )
     served = _own_predictions(model, batch, current)
     if len(served) < MIN_ROWS:
         return Estimated(reason=f"{len(served)} predictions of version {current.version}; {MIN_ROWS} are needed")
